@@ -1,0 +1,133 @@
+"""How much work a notebook does and where it keeps things: profile, seeds, quiet logs, folders, banner.
+
+What a model computes does not belong here, nor does anything that only one notebook needs.
+"""
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+PROFILES = ("quick", "live", "full")
+ROOT = Path(__file__).resolve().parent.parent
+
+_started = SimpleNamespace(notebook="scratch")
+
+
+class Stop(RuntimeError):
+    """An error whose message is all a reader needs: a notebook shows that one line and no traceback."""
+
+    def _render_traceback_(self):
+        return [f"{type(self).__name__}: {self}"]
+
+
+def one_of(variable: str, allowed: tuple[str, ...], default: str) -> str:
+    """Read an environment variable that may hold only certain words; raise `Stop` for any other word."""
+    value = os.environ.get(variable, "").strip().lower() or default
+    if value not in allowed:
+        raise Stop(f"{variable}={value} is not known. Set it to one of: {', '.join(allowed)}.")
+    return value
+
+
+def profile() -> str:
+    """Name the profile in force: `COMPANION_PROFILE`, or "live"."""
+    return one_of("COMPANION_PROFILE", PROFILES, "live")
+
+
+def choose(*, quick: dict, live: dict, full: dict) -> SimpleNamespace:
+    """Pick the numbers of the profile in force.
+
+    Args:
+        quick, live, full: the same knobs for each profile, so that no cell below has to ask which one runs.
+
+    Raises:
+        Stop: a knob is missing from one of the profiles.
+    """
+    given = dict(zip(PROFILES, (quick, live, full), strict=True))
+    every = {key for knobs in given.values() for key in knobs}
+    for name, knobs in given.items():
+        if missing := sorted(every - set(knobs)):
+            raise Stop(f"the {name} profile has no value for {', '.join(missing)}: give one to every profile.")
+    return SimpleNamespace(**given[profile()])
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `COMPANION_CACHE`, or data/cache in the project."""
+    return Path(os.environ.get("COMPANION_CACHE") or ROOT / "data" / "cache").expanduser()
+
+
+def runs_folder() -> Path:
+    """Where every notebook leaves what it makes: `COMPANION_RUNS`, or runs in the project."""
+    return Path(os.environ.get("COMPANION_RUNS") or ROOT / "runs").expanduser()
+
+
+def run_folder(*parts: str) -> Path:
+    """Make and return a folder of the notebook that is running, for example `run_folder("models")`."""
+    folder = runs_folder().joinpath(_started.notebook, *parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def notebook() -> str:
+    """Name the notebook that called `start`, without its ending."""
+    return _started.notebook
+
+
+def shorten(path: Path | str) -> str:
+    """Write a path as a reader would: from the project's folder if it lies inside, else from home."""
+    path = Path(path).resolve()
+    for base, prefix in ((ROOT, ""), (Path.home(), "~/")):
+        if path.is_relative_to(base):
+            return prefix + path.relative_to(base).as_posix()
+    return path.as_posix()
+
+
+def start(name: str, seed: int = 0) -> None:
+    """Begin a notebook: quiet logs, seeds, plot style. Call it before anything imports TensorFlow.
+
+    Args:
+        name: the notebook's file name without its ending; its run folder carries the same name.
+        seed: seeds Python, NumPy and Keras.
+    """
+    profile()
+    _started.notebook = name
+    # C++ reads both when it is loaded: after the import they have no effect.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    import keras
+
+    from utils import plots
+
+    keras.utils.set_random_seed(seed)
+    plots.use_style()
+
+
+def devices() -> str:
+    """Name what the active Keras backend computes on, for example "2 CPU cores" or "1 GPU"."""
+    import keras
+
+    gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
+    if gpus:
+        return f"{len(gpus)} {gpus[0].split(':')[0].upper()}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} CPU cores"
+
+
+def banner(*data) -> None:
+    """Print the one line that says what a reader looks at: profile, devices, data source, log.
+
+    Args:
+        data: what the loaders of `utils.datasets` returned.
+    """
+    import keras
+
+    from utils import tracking
+
+    parts = [
+        f"{profile()} profile",
+        devices(),
+        f"Keras {keras.__version__} on {keras.backend.backend()}, Python {sys.version_info.major}.{sys.version_info.minor}",
+        *(item.label for item in data),
+        f"W&B {tracking.mode()}, log in {shorten(runs_folder() / _started.notebook)}",
+    ]
+    print(" | ".join(parts))
