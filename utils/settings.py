@@ -4,7 +4,6 @@ What a model computes does not belong here, nor does anything that only one note
 """
 
 import os
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -47,7 +46,7 @@ def choose(*, quick: dict, live: dict, full: dict) -> SimpleNamespace:
     every = {key for knobs in given.values() for key in knobs}
     for name, knobs in given.items():
         if missing := sorted(every - set(knobs)):
-            raise Stop(f"the {name} profile has no value for {', '.join(missing)}: give one to every profile.")
+            raise Stop(f"the {name} profile lacks {', '.join(missing)}: give every profile the same knobs.")
     return SimpleNamespace(**given[profile()])
 
 
@@ -126,7 +125,7 @@ def banner(*data) -> None:
     parts = [
         f"{profile()} profile",
         devices(),
-        f"Keras {keras.__version__} on {keras.backend.backend()}, Python {sys.version_info.major}.{sys.version_info.minor}",
+        f"Keras {keras.__version__} on {keras.backend.backend()}",
         *(item.label for item in data),
         f"W&B {tracking.mode()}, log in {shorten(runs_folder() / _started.notebook)}",
     ]

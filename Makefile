@@ -1,0 +1,65 @@
+# Each target sets up what it needs; the environment is made once, from requirements.lock.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PROFILE ?= quick
+ONLY ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+# Quick runs and tests stay on this machine: whatever tries to reach out fails at once instead of slowly.
+OFFLINE := HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=127.0.0.1,localhost \
+           http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 no_proxy=127.0.0.1,localhost
+TESTING := $(OFFLINE) COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS=$(CURDIR)/build/test WANDB_MODE=offline
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint unit nbval lab data render colab bench lock clean
+
+help:  ## list these targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed. Name it: make PYTHON=/path/to/python3.12 ..."; exit 1; }
+	@echo "Setting up $(VENV) once, a few minutes ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $(READY)
+
+run: $(READY)  ## execute the notebooks, in the quick profile and offline; PROFILE=live, ONLY="01 05"
+	@$(if $(filter quick,$(PROFILE)),$(OFFLINE)) $(BIN)/python tools/run_notebooks.py --profile $(PROFILE) --only "$(ONLY)"
+
+test: lint unit nbval  ## ruff, unit tests, contract tests, then nbval over all notebooks; offline
+
+lint: $(READY)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+unit: $(READY)
+	@$(TESTING) $(BIN)/python -m pytest tests
+
+nbval: $(READY)
+	@rm -rf build/test
+	@$(TESTING) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
+		$(or $(foreach word,$(ONLY),$(wildcard notebooks/$(word)*.ipynb)),notebooks)
+
+lab: $(READY)  ## open JupyterLab in notebooks/
+	@$(BIN)/jupyter lab --notebook-dir=notebooks
+
+data: $(READY)  ## download the real data sets into data/cache, checked and resumed
+	@$(BIN)/python -m utils.downloads
+
+render: $(READY)  ## execute in the live profile and store the outputs in notebooks/; ONLY="01"
+	@$(BIN)/python tools/run_notebooks.py --profile live --store --only "$(ONLY)"
+
+colab: $(READY)  ## stamp badges and set-up cells for your fork: REPO=owner/name
+	@$(BIN)/python tools/stamp_colab.py "$(REPO)"
+
+bench: $(READY)  ## print speeds as ratios (tests/benchmarks), never part of a test run
+	@for file in tests/benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+
+lock: $(READY)  ## write requirements.lock anew from requirements.txt and pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --extra dev pyproject.toml \
+		--no-header --no-annotate -o requirements.lock
+
+clean:  ## remove the environment, builds and runs; data/cache stays
+	rm -rf $(VENV) build runs .pytest_cache .ruff_cache

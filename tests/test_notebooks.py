@@ -1,0 +1,150 @@
+"""The contract that every notebook keeps; read from the files, nothing is executed."""
+
+import ast
+import re
+
+import nbformat
+import pytest
+
+from utils import settings
+
+PATHS = sorted((settings.ROOT / "notebooks").glob("*.ipynb"))
+RECORDING_ENDS = "01:18:57"
+TIME = re.compile(r"\d\d:\d\d:\d\d")
+AT_A_GLANCE = ("You will build", "Session", "Book", "Time on two CPU cores", "Data", "Read before")
+SECRETS = re.compile(r"[0-9a-f]{40}|(?i:api[_-]?key|password|token)\s*[=:]\s*['\"]\w+")
+
+
+@pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def notebook(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def prose(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def outputs(notebook):
+    return [(cell, output) for cell in code(notebook) for output in cell.outputs]
+
+
+def written(output):
+    """The text of an output, as a reader sees it: printed, plain or HTML, never base64."""
+    data = output.get("data", {})
+    return "\n".join([output.get("text", ""), *(data.get(kind, "") for kind in ("text/plain", "text/html"))])
+
+
+def test_there_are_notebooks():
+    assert PATHS
+
+
+def test_begins_with_title_and_glance(path, notebook):
+    title = notebook.cells[0].source
+    assert title.startswith(f"# {path.stem[:2]} ")
+    assert "<!-- badge -->" in title
+    assert [row for row in AT_A_GLANCE if f"| {row} |" not in title] == []
+    assert "QUICK" not in title and "LIVE" not in title
+
+
+def test_set_up_cell_is_the_same_everywhere(path, notebook):
+    first = nbformat.read(PATHS[0], as_version=4)
+    assert code(notebook)[0].source.replace(path.stem, PATHS[0].stem) == code(first)[0].source
+    assert f'settings.start("{path.stem}")' in code(notebook)[0].source
+
+
+def test_knobs_stand_in_the_second_cell(notebook):
+    assert "cfg = settings.choose(" in code(notebook)[1].source
+    assert sum("settings.choose(" in cell.source for cell in code(notebook)) == 1
+
+
+def test_has_exercises_with_folded_solutions_and_a_recap(notebook):
+    headings = re.findall(r"^## (.+)$", prose(notebook), re.MULTILINE)
+    assert any("Exercises" in heading for heading in headings)
+    assert headings[-1] == "Recap"
+    exercises = len(re.findall(r"^\*\*\d+\. ", prose(notebook), re.MULTILINE))
+    solutions = [cell for cell in code(notebook) if cell.source.startswith("# @title Solution")]
+    assert exercises == len(solutions) >= 2
+    assert prose(notebook).count("<details><summary>Hint") == exercises
+    for cell in solutions:
+        assert cell.metadata["jupyter"]["source_hidden"] and "solution" in cell.metadata["tags"]
+
+
+def test_session_times_are_well_formed(notebook):
+    headings = [line for line in prose(notebook).splitlines() if line.startswith("## ") and "session" in line]
+    assert headings
+    for heading in headings:
+        assert re.search(r"\(session [\d:, -]+\)$", heading), heading
+    for first, second in re.findall(r"(\d\d:\d\d:\d\d)-(\d\d:\d\d:\d\d)", prose(notebook)):
+        assert first < second, f"{first}-{second} runs backwards"
+    for time in TIME.findall(prose(notebook)):
+        assert time <= RECORDING_ENDS and max(time[3:5], time[6:]) < "60", time
+
+
+def test_outputs_are_complete_in_order_and_without_error(notebook):
+    counts = [cell.execution_count for cell in code(notebook)]
+    assert counts == list(range(1, len(counts) + 1)), (
+        "run `make render`: outputs are not from one run in one go"
+    )
+    for cell, output in outputs(notebook):
+        assert output.output_type != "error", cell.source
+        assert output.get("name") != "stderr", f"{output.text[:200]!r} below\n{cell.source}"
+
+
+def test_outputs_come_from_the_live_profile(notebook):
+    assert any("live profile" in written(output) for _, output in outputs(notebook))
+
+
+def test_every_picture_has_an_alt_text(notebook):
+    for cell, output in outputs(notebook):
+        if "image/png" in output.get("data", {}):
+            assert len(output.metadata["image/png"]["alt"].split()) >= 8, cell.source
+    for alt in re.findall(r"!\[(.*?)\]\(", prose(notebook)):
+        assert alt.strip()
+
+
+def test_nothing_private_in_sources_and_outputs(notebook):
+    text = "\n".join(
+        [cell.source for cell in notebook.cells] + [written(output) for _, output in outputs(notebook)]
+    )
+    # An absolute path names a machine; /content is Colab's and would do the same.
+    assert not re.search(r"(?<![\w.:/<])/(?:home|root|Users|tmp|work|content|usr|opt|var)\b", text)
+    assert not SECRETS.search(text)
+    assert "\x1b[" not in text
+
+
+def test_no_warnings_and_no_escape_codes_in_outputs(notebook):
+    for _, output in outputs(notebook):
+        assert not re.search(r"\b\w*Warning\b", written(output)), written(output)[:300]
+
+
+def test_size(path):
+    limit = 2_000_000 if path.stem < "07" else 4_000_000
+    assert path.stat().st_size <= limit
+
+
+def test_cells_are_short_and_parse(notebook):
+    for cell in code(notebook):
+        ast.parse(cell.source)
+        assert len(cell.source.splitlines()) <= 32, cell.source
+
+
+def test_code_stays_quiet_for_nbval(notebook):
+    for cell in code(notebook):
+        last = cell.source.strip().splitlines()[-1]
+        assert not last.endswith(";"), cell.source
+
+
+def test_cell_ids_are_unique(notebook):
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)

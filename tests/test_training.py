@@ -1,0 +1,470 @@
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+keras = pytest.importorskip("keras")
+tf = pytest.importorskip("tensorflow")
+
+from utils import settings, training  # noqa: E402
+
+EPOCHS, BATCHES = 4, 4
+CONFIG = SimpleNamespace(rate=0.01, units=[5])
+
+# One process of a notebook: it trains and, if told to, kills itself in a batch or while it saves.
+SCRIPT = """
+import os, signal, sys
+import keras, numpy as np, tensorflow as tf
+from utils import settings, training
+
+out, kill, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
+settings.start("99_test", seed=1)
+
+class Noise(keras.layers.Layer):
+    def call(self, inputs, training=False):
+        return inputs + 0.1 * keras.random.normal(keras.ops.shape(inputs)) if training else inputs
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Killer(keras.callbacks.Callback):
+    batches = 0
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+        if kill == "batch" and self.batches == kill_at:
+            die()
+
+class Saver:
+    saves = 0
+    def __call__(self, file, **arrays):
+        self.saves += 1
+        if kill == "save" and self.saves == kill_at:
+            file.write(b"half of a state")
+            file.flush()
+            die()
+        savez(file, **arrays)
+
+savez, np.savez = np.savez, Saver()
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(48, 6)).astype("float32"), rng.normal(size=(48, 1)).astype("float32")
+data = tf.data.Dataset.from_tensor_slices((x, y)).cache().shuffle(48, seed=3).batch(8).prefetch(2)
+layers = keras.layers
+model = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.BatchNormalization(), Noise(),
+                          layers.Dropout(0.3), layers.Dense(1)])
+model.compile(keras.optimizers.Adam(0.02), "mse", metrics=["mae"])
+killer = Killer()
+made = training.callbacks("tiny", config={"rate": 0.02}, data=data, monitor="val_mae")
+history = model.fit(data, validation_data=(x, y), epochs=6, verbose=0, callbacks=[killer, *made])
+weights = {f"weight{number}": value for number, value in enumerate(model.get_weights())}
+values = {f"history_{key}": value for key, value in history.history.items()}
+savez(out, batches=killer.batches, epoch=history.epoch, draw=keras.random.normal((3,)), **weights, **values)
+"""
+
+
+def begin(folder, tmp_path, *arguments):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"COMPANION_RUNS": str(tmp_path / folder), "PYTHONPATH": str(settings.ROOT)}
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / f"{folder}.npz"), *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def end(process, code=0):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err[-2000:]
+    return out
+
+
+def test_killed_in_a_batch_and_in_a_save_ends_as_if_never_killed(tmp_path):
+    whole = begin("whole", tmp_path, "never", "0")
+    assert end(begin("cut", tmp_path, "batch", "15"), -signal.SIGKILL) == ""
+    # Two epochs of six batches are done. This process finishes the third and dies while it saves the fourth.
+    assert "tiny: resumed after 2 of 6" in end(begin("cut", tmp_path, "save", "2"), -signal.SIGKILL)
+    assert "tiny: resumed after 3 of 6" in end(begin("cut", tmp_path, "never", "0"))
+    end(whole)
+    with np.load(tmp_path / "whole.npz") as expected, np.load(tmp_path / "cut.npz") as cut:
+        assert expected["batches"] == 36
+        assert cut["batches"] == 18
+        assert expected["epoch"].tolist() == cut["epoch"].tolist() == list(range(6))
+        assert sorted(expected) == sorted(cut)
+        for key in set(expected) - {"batches"}:
+            np.testing.assert_array_equal(cut[key], expected[key], err_msg=key)
+
+
+class Crash(Exception):
+    pass
+
+
+class Probe(keras.callbacks.Callback):
+    """Counts batches, keeps the weights of every epoch, and raises before a given batch."""
+
+    def __init__(self, crash=None, values=None, key=None):
+        super().__init__()
+        self.crash, self.values, self.key = crash, values, key
+        self.batches, self.tested, self.weights = 0, 0, {}
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.batches == self.crash:
+            raise Crash
+        self.batches += 1
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.tested += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights[epoch] = self.model.get_weights()
+        if self.values:
+            logs[self.key] = self.values[epoch]
+
+
+class Log:
+    """Stands for a W&B run."""
+
+    def __init__(self):
+        self.epochs = []
+
+    def callback(self):
+        return keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: self.epochs.append((epoch, logs))
+        )
+
+
+def arrays():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(32, 3)).astype("float32"), rng.normal(size=(32, 1)).astype("float32")
+
+
+def shuffled():
+    return tf.data.Dataset.from_tensor_slices(arrays()).shuffle(32, seed=3).batch(8)
+
+
+def small(units=5, rate=0.01, loss="mse"):
+    keras.utils.set_random_seed(2)
+    layers = [keras.Input((3,)), keras.layers.Dense(units), keras.layers.Dropout(0.4), keras.layers.Dense(1)]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.Adam(rate), loss)
+    return model
+
+
+def train(
+    model=None, data=None, probe=None, epochs=EPOCHS, name="small", config=CONFIG, validate=True, **knobs
+):
+    """Train as a cell of a new kernel would: with a new model and new data."""
+    model, probe, x = model or small(), probe or Probe(), shuffled() if data is None else data
+    extra = knobs.pop("extra", [])
+    made = training.callbacks(name, config=config, data=x, **knobs)
+    inputs = {"x": x[0], "y": x[1], "batch_size": 8} if isinstance(x, tuple) else {"x": x}
+    check = arrays() if validate else None
+    settled = {"epochs": epochs, "verbose": 0, "validation_data": check, "validation_batch_size": 8}
+    history = model.fit(**inputs, **settled, callbacks=[probe, *made, *extra])
+    return SimpleNamespace(model=model, history=history, probe=probe)
+
+
+def crash(batch, **arguments):
+    with pytest.raises(Crash):
+        train(probe=Probe(batch), **arguments)
+
+
+def forget(monkeypatch, tmp_path):
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "other"))
+
+
+def assert_same(one, other):
+    assert one.history.history == other.history.history
+    assert one.history.epoch == other.history.epoch
+    for left, right in zip(one.model.get_weights(), other.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def state_file():
+    (file,) = (settings.run_folder("models")).glob("*.npz")
+    return file
+
+
+@keras.saving.register_keras_serializable("test")
+class Pair(keras.Model):
+    """Two networks with an optimizer each and noise of its own, as in a GAN."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]) for _ in "ab")
+        self.noise = keras.random.SeedGenerator(7)
+
+    def compile(self, **optimizers):
+        super().compile(loss="mse")
+        self.one, self.two = optimizers["one"], optimizers["two"]
+
+    def call(self, inputs):
+        return self.first(inputs) + self.second(inputs)
+
+    def train_step(self, data):
+        x, y = data
+        for network, optimizer in ((self.first, self.one), (self.second, self.two)):
+            with tf.GradientTape() as tape:
+                noise = keras.random.normal((1, 1), seed=self.noise)
+                loss = keras.ops.mean((self(x) + noise - y) ** 2)
+            optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
+        return {"loss": loss}
+
+
+def pair():
+    keras.utils.set_random_seed(2)
+    model = Pair()
+    model.compile(one=keras.optimizers.Adam(0.01), two=keras.optimizers.RMSprop(0.02))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make_model", "make_data"),
+    [
+        (small, shuffled),
+        (small, lambda: shuffled().filter(lambda x, y: True)),
+        (small, arrays),
+        (pair, shuffled),
+    ],
+    ids=["known length", "unknown length", "numpy", "two optimizers"],
+)
+def test_resumes_to_the_same_result(make_model, make_data, monkeypatch, tmp_path):
+    # A crash in the third epoch, and another one in the first epoch after that.
+    crash(2 * BATCHES + 2, model=make_model(), data=make_data())
+    crash(1, model=make_model(), data=make_data())
+    again = train(make_model(), make_data())
+    assert again.probe.batches == 2 * BATCHES
+    forget(monkeypatch, tmp_path)
+    whole = train(make_model(), make_data())
+    assert whole.probe.batches == EPOCHS * BATCHES
+    assert_same(again, whole)
+
+
+def test_a_finished_training_is_loaded(capsys):
+    first = train()
+    assert capsys.readouterr().out == ""
+    stamp = state_file().stat().st_mtime_ns
+    again = train()
+    assert again.probe.batches == 0
+    assert_same(again, first)
+    assert again.history.seconds == first.history.seconds > 0
+    out = capsys.readouterr().out
+    assert out.startswith(
+        f"small: trained before ({EPOCHS} epochs, {first.history.seconds:.0f} s), loaded from "
+    )
+    assert out.count("\n") == 1
+    assert state_file().stat().st_mtime_ns == stamp
+    x, y = arrays()
+    assert again.model.evaluate(x, y, verbose=0) == pytest.approx(min(first.history.history["val_loss"]))
+    np.testing.assert_array_equal(again.model.predict(x, verbose=0), first.model.predict(x, verbose=0))
+    # What told Keras where to begin does not reach the model's next training.
+    assert again.model.fit(x, y, epochs=2, verbose=0).epoch == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": SimpleNamespace(rate=0.01, units=[6])},
+        {"config": {"rate": 0.01, "units": [5], "name": "b"}},
+        {"model": {"units": 6}},
+        {"model": {"rate": 0.1}},
+        {"model": {"loss": "mae"}},
+        {"epochs": 3},
+        {"data": True},
+        {"name": "other"},
+        {"profile": "full"},
+    ],
+    ids=str,
+)
+def test_another_training_is_not_loaded(change, monkeypatch):
+    train(epochs=2)
+    change = dict(change)
+    monkeypatch.setenv("COMPANION_PROFILE", change.pop("profile", "live"))
+    change["model"] = small(**change.pop("model", {}))
+    if change.pop("data", None):
+        change["data"] = shuffled().take(3)
+    assert train(**({"epochs": 2} | change)).probe.batches > 0
+
+
+def test_names_that_keras_counts_do_not_matter_but_wiring_does():
+    def wired(swap):
+        inputs = keras.Input((3,))
+        one, two = keras.layers.Dense(3)(inputs), keras.layers.Dense(3)(inputs)
+        model = keras.Model(inputs, keras.layers.Subtract()([two, one] if swap else [one, two]))
+        model.compile("sgd", "mse")
+        return model
+
+    first = training._fingerprint(wired(False), {})
+    assert training._fingerprint(wired(False), {}) == first
+    assert training._fingerprint(wired(True), {}) != first
+
+
+def test_a_config_that_cannot_be_compared_is_refused():
+    with pytest.raises(TypeError, match="config holds <object"):
+        train(config={"model": object()})
+
+
+class Time:
+    """A clock that a training moves on: `pace[epoch]` seconds for each batch."""
+
+    def __init__(self, monkeypatch, *pace):
+        self.now, self.epoch, self.pace = 0.0, 0, pace
+        monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def probe(self):
+        clock = self
+
+        class Ticking(Probe):
+            def on_epoch_begin(self, epoch, logs=None):
+                clock.epoch = epoch
+
+            def on_train_batch_end(self, batch, logs=None):
+                clock.now += clock.pace[clock.epoch]
+
+        return Ticking()
+
+
+def test_budget_ends_before_an_epoch_that_would_not_fit(monkeypatch, capsys, tmp_path):
+    time = Time(monkeypatch, 1, 1, 1, 1)
+    first = train(probe=time.probe(), budget=10)
+    assert first.probe.batches == 2 * BATCHES
+    line = "small: time budget of 10 s reached after 2 of 4 epochs; run the cell again to continue.\n"
+    assert capsys.readouterr().out == line
+    assert first.history.seconds == 8
+    second = train(probe=time.probe(), budget=10)
+    assert second.probe.batches == 2 * BATCHES
+    assert second.history.epoch == [0, 1, 2, 3]
+    assert second.history.seconds == 16
+    out = capsys.readouterr().out
+    assert out.startswith("small: resumed after 2 of 4 epochs (8 s) from ")
+    assert "budget" not in out
+    forget(monkeypatch, tmp_path)
+    assert_same(second, train())
+
+
+def test_budget_ends_inside_an_epoch_which_is_then_not_counted(monkeypatch, capsys, tmp_path):
+    time, log = Time(monkeypatch, 1, 4, 1, 1), Log()
+    first = train(probe=time.probe(), budget=10, run=log)
+    assert first.probe.batches == BATCHES + 2
+    assert first.probe.tested == BATCHES + 1  # one whole validation, and one cut after a batch
+    assert "reached after 1 of 4 epochs; run the cell again" in capsys.readouterr().out
+    assert first.history.epoch == [0]
+    assert len(first.history.history["val_loss"]) == 1
+    assert [epoch for epoch, _ in log.epochs] == [0]
+    second = train(probe=time.probe(), budget=100, run=log)
+    assert second.history.seconds == 4 + 16 + 4 + 4
+    assert [epoch for epoch, _ in log.epochs] == [0, 1, 2, 3]
+    forget(monkeypatch, tmp_path)
+    assert_same(second, train())
+
+
+def test_budget_below_one_epoch_asks_for_more(monkeypatch, capsys):
+    time = Time(monkeypatch, 1, 1, 1, 1)
+    first = train(probe=time.probe(), budget=1.5)
+    assert first.probe.batches == 2
+    assert "time budget of 1.5 s reached after 0 of 4 epochs; raise it" in capsys.readouterr().out
+    assert (first.history.epoch, first.history.seconds) == ([], 0)
+    assert train(probe=time.probe(), budget=100).probe.batches == EPOCHS * BATCHES
+
+
+def test_budget_that_suffices_says_nothing(monkeypatch, capsys):
+    done = train(probe=Time(monkeypatch, 1, 1, 1, 1).probe(), budget=16)
+    assert (done.probe.batches, capsys.readouterr().out) == (EPOCHS * BATCHES, "")
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "best"),
+    [
+        ("val_loss", [3, 1, 2, 4], 1),
+        ("val_loss", [float("nan"), 3, 2, 4], 2),
+        ("val_accuracy", [0.1, 0.9, 0.2, 0.3], 1),
+        ("val_accuracy", [0.1, 0.2, 0.3, 0.9], 3),
+    ],
+)
+def test_best_weights_come_back(key, values, best):
+    with pytest.raises(Crash):
+        train(probe=Probe(3 * BATCHES, values, key), monitor=key)
+    end = train(probe=Probe(None, values, key), monitor=key)
+    forward = train(monitor=key)
+    assert forward.probe.batches == 0
+    # The weights of an epoch do not depend on the numbers put in the log: an undisturbed training has them.
+    expected = train(name="undisturbed").probe.weights[best]
+    for trained in (end, forward):
+        for left, right in zip(trained.model.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("knobs", [{"validate": False}, {"monitor": None}], ids=str)
+def test_without_the_metric_the_last_weights_stay(knobs, capsys):
+    done = train(**knobs)
+    again = train(**knobs)
+    assert again.probe.batches == 0
+    for trained in (done, again):
+        for left, right in zip(trained.model.get_weights(), done.probe.weights[EPOCHS - 1], strict=True):
+            np.testing.assert_array_equal(left, right)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", [0, 100, 0.5, -1], ids=str)
+def test_a_damaged_state_is_not_believed(size, capsys):
+    first = train()
+    content = state_file().read_bytes()
+    state_file().write_bytes(content[: int(len(content) * size) if 0 < size < 1 else size])
+    again = train()
+    out = capsys.readouterr().out
+    assert out.startswith("small: ")
+    assert out.endswith(" is damaged, training from the start.\n")
+    assert out.count("\n") == 1
+    assert again.probe.batches == EPOCHS * BATCHES
+    assert_same(again, first)
+
+
+def test_a_full_disk_does_not_end_training(monkeypatch, capsys):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.np, "savez", full)
+    assert train(epochs=2).history.epoch == [0, 1]
+    assert (
+        "small: epoch 1 not saved (No space left on device), training goes on.\n" in capsys.readouterr().out
+    )
+    assert list(settings.run_folder("models").iterdir()) == []
+
+
+def test_each_epoch_is_logged_once_with_its_validation():
+    log = Log()
+    with pytest.raises(Crash):
+        train(probe=Probe(2 * BATCHES + 1), run=log)
+    done = train(run=log)
+    train(run=log)
+    assert [epoch for epoch, _ in log.epochs] == [0, 1, 2, 3]
+    assert [logs["val_loss"] for _, logs in log.epochs] == done.history.history["val_loss"]
+
+
+def test_a_run_that_logs_nothing_is_fine():
+    assert train(epochs=1, run=SimpleNamespace(callback=lambda: None)).history.epoch == [0]
+
+
+def test_a_training_that_another_callback_ended_is_finished():
+    def stopper():
+        return keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: setattr(done[-1], "stop_training", epoch == 1)
+        )
+
+    done = [small()]
+    first = train(done[-1], extra=[stopper()])
+    assert first.probe.batches == 2 * BATCHES
+    done.append(small())
+    again = train(done[-1], extra=[stopper()])
+    assert again.probe.batches == 0
+    assert_same(again, first)
+
+
+def test_a_model_that_is_not_built_is_refused():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(settings.Stop, match="small: build the model before fit"):
+        train(model)

@@ -1,0 +1,120 @@
+"""One loader a data set; each returns the same type for real data and for the built-in sample.
+
+Fetching and checking files is the work of `downloads`, writing samples that of `samples`.
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils import downloads, samples, settings
+
+SIZES = {"train": 20_000, "validation": 5_000, "test": 25_000}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Texts and their labels, in the same order; label 1 is positive."""
+
+    texts: list[str]
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.texts)
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Film reviews in three parts, with where they come from.
+
+    `source` is "real" or "sample"; `card` is a paragraph on origin, licence and what the data stand for.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    source: str
+    card: str
+
+    @property
+    def label(self) -> str:
+        """Name the data in a few words, for banners and tables."""
+        return "reviews: IMDB (real data)" if self.source == "real" else "reviews: built-in sample"
+
+
+def wanted() -> str:
+    """Which data a reader asks for: `COMPANION_DATA`, "auto" (real, else the sample), "real" or "sample"."""
+    return settings.one_of("COMPANION_DATA", ("auto", "real", "sample"), "auto")
+
+
+def reviews(train: int | None = None, validation: int | None = None, test: int | None = None) -> Reviews:
+    """Load film reviews: IMDB (Maas et al. 2011) where it can be had, else the built-in sample.
+
+    The session's split: a fixed fifth of IMDB's 25,000 training reviews is the validation set; its
+    25,000 test reviews stay apart. Both classes are equally frequent in every part, and the first n
+    reviews of a part are the same whatever n is.
+
+    Args:
+        train, validation, test: how many reviews of each part; all (20,000, 5,000, 25,000) if not given.
+
+    Raises:
+        settings.Stop: more reviews are asked for than there are.
+        downloads.Unavailable: `COMPANION_DATA=real` and IMDB cannot be had.
+    """
+    asked = {"train": train, "validation": validation, "test": test}
+    counts = {part: SIZES[part] if count is None else count for part, count in asked.items()}
+    for part, count in counts.items():
+        if not 0 < count <= SIZES[part]:
+            raise settings.Stop(f"{part}={count:,} reviews asked for: there are 1 to {SIZES[part]:,}.")
+    if wanted() != "sample":
+        try:
+            folder = downloads.locate("imdb")
+            parts = {part: _read(paths) for part, paths in _imdb_files(folder, counts).items()}
+            return Reviews(**parts, source="real", card=downloads.sources()["imdb"].card)
+        except downloads.Unavailable as reason:
+            if wanted() == "real":
+                raise
+            print(f"Using the built-in sample of reviews: {reason}")
+    parts = {part: _sample(part, count) for part, count in counts.items()}
+    return Reviews(**parts, source="sample", card=samples.REVIEWS_CARD)
+
+
+def _imdb_files(folder: Path, counts: dict[str, int]) -> dict[str, list[Path]]:
+    found = {}
+    for part in ("train", "test"):
+        for sentiment in ("neg", "pos"):
+            paths = sorted((folder / part / sentiment).glob("*.txt"))
+            if len(paths) != 12_500:
+                raise downloads.Unavailable(
+                    f"{settings.shorten(folder / part / sentiment)} holds {len(paths):,} of 12,500 reviews; "
+                    f"delete {settings.shorten(folder)} and run `make data`."
+                )
+            # Sorted first: folders list their files in a different order on every machine.
+            random.Random(f"{part} {sentiment}").shuffle(paths)
+            found[part, sentiment] = paths
+    held_out = SIZES["validation"] // 2
+    pools = {
+        "train": [found["train", s][held_out:] for s in ("neg", "pos")],
+        "validation": [found["train", s][:held_out] for s in ("neg", "pos")],
+        "test": [found["test", s] for s in ("neg", "pos")],
+    }
+    # Taking turns between the classes keeps every prefix balanced.
+    return {
+        part: [path for pair in zip(*pools[part], strict=True) for path in pair][:count]
+        for part, count in counts.items()
+    }
+
+
+def _read(paths: list[Path]) -> Split:
+    try:
+        texts = [path.read_text(encoding="utf-8") for path in paths]
+    except (OSError, UnicodeDecodeError) as error:
+        raise downloads.Unavailable(f"a review cannot be read: {error}. Run `make data` again.") from error
+    return Split(texts, np.array([path.parent.name == "pos" for path in paths], dtype="uint8"))
+
+
+def _sample(part: str, count: int) -> Split:
+    texts, labels = samples.reviews(part, count)
+    return Split(texts, np.array(labels, dtype="uint8"))

@@ -1,0 +1,202 @@
+"""The few figures and tables that several notebooks share, and the style of all of them.
+
+A figure that only one notebook draws is drawn there, in the open, and handed to `show`.
+"""
+
+import base64
+import io
+
+import numpy as np
+from tabulate import tabulate
+
+# Okabe and Ito (2008): eight colours that stay apart for every common kind of colour blindness.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
+COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
+
+
+def use_style() -> None:
+    """Make figures readable from the back of a room: large type, strong lines, no clutter."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams.update(
+        {
+            "figure.figsize": (10, 4.8),
+            "figure.dpi": 100,
+            "figure.constrained_layout.use": True,
+            "font.size": 15,
+            "axes.titlesize": 18,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.alpha": 0.3,
+            "lines.linewidth": 2.5,
+            "lines.markersize": 8,
+            "legend.frameon": False,
+            "axes.prop_cycle": plt.cycler(color=COLOURS),
+        }
+    )
+
+
+def show(figure, alt: str) -> None:
+    """Put a figure into the notebook's output together with its text alternative, and close it.
+
+    Args:
+        figure: a matplotlib figure.
+        alt: what the figure shows, in a sentence, for those who cannot see it. It is stored as the
+            image's `alt` metadata and as the output's plain text.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    if not alt.strip():
+        raise ValueError("a figure needs an alt text: say in a sentence what it shows")
+    png = io.BytesIO()
+    figure.savefig(png, format="png", facecolor="white")
+    plt.close(figure)
+    data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": f"[Figure: {alt}]"}
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def table(rows: list[dict]) -> None:
+    """Show rows as a table, HTML where it can be drawn and plain text elsewhere. Put the baseline first."""
+    from IPython.display import display
+
+    cells = {key: [str(row[key]) for row in rows] for key in rows[0]}
+    numeric = [all(cell[:1] in "0123456789+-" for cell in column) for column in cells.values()]
+    layout = {
+        "headers": "keys",
+        "disable_numparse": True,  # numbers are shown as the caller wrote them
+        "colalign": ["right" if right else "left" for right in numeric],
+    }
+    data = {
+        "text/html": str(tabulate(cells, tablefmt="html", **layout)),
+        "text/plain": tabulate(cells, tablefmt="simple", **layout),
+    }
+    display(data, raw=True)
+
+
+def curves(histories: dict[str, dict], metric: str, title: str, alt: str) -> None:
+    """Draw a metric by epoch for one or more models: training dashed, validation solid.
+
+    Args:
+        histories: name of the model to `History.history`, a list of values an epoch.
+        metric: for example "accuracy"; "val_accuracy" is drawn too where it is there.
+        title, alt: what the figure claims, and its text alternative.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = plt.subplots()
+    for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
+        epochs = np.arange(1, len(history[metric]) + 1)
+        axes.plot(epochs, history[metric], "--", color=colour, alpha=0.6, label=f"{name}, training")
+        if f"val_{metric}" in history:
+            axes.plot(epochs, history[f"val_{metric}"], "o-", color=colour, label=f"{name}, validation")
+    axes.set(title=title, xlabel="epoch", ylabel=metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    show(figure, alt)
+
+
+def bars(
+    values: dict[str, float], title: str, label: str, alt: str, *, errors=None, baseline=None, form="{:.1f}"
+) -> None:
+    """Draw one horizontal bar a name, its value written at the end, with error bars if they are known.
+
+    Args:
+        values: name to value; `errors` has the same names, each a standard error or half an interval.
+        label: what the values are, with their unit.
+        baseline: (name, value) of a dashed line to compare with.
+        form: how a value is written.
+    """
+    import matplotlib.pyplot as plt
+
+    names = list(values)
+    figure, axes = plt.subplots(figsize=(10, 1.6 + 0.6 * len(names)))
+    spread = [errors[name] for name in names] if errors else None
+    axes.barh(names, list(values.values()), xerr=spread, color=BLUE, capsize=5)
+    for row, name in enumerate(names):
+        end = values[name] + (errors[name] if errors else 0)
+        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(form.format(values[name]), (end, row), **beside)
+    if baseline:
+        axes.axvline(baseline[1], color=RED, linestyle="--")
+        top = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "center"}
+        axes.annotate(baseline[0], (baseline[1], 1.0), color=RED, **top)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.grid(axis="y", visible=False)
+    axes.set(xlabel=label)
+    axes.set_title(title, pad=24 if baseline else 8)
+    show(figure, alt)
+
+
+def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
+    """Show what each model reached on the same test set: a table, then bars with their 95% interval.
+
+    Args:
+        rows: from `tracking.leaderboard`, each with model, notebook, accuracy (0 to 1), tested (number of
+            test samples), parameters and seconds (training).
+        baseline: accuracy of the most frequent class.
+        alt: text alternative of the figure.
+    """
+    # The normal approximation of a binomial proportion; good for the thousands of samples tested here.
+    errors = {r["model"]: 196 * (r["accuracy"] * (1 - r["accuracy"]) / r["tested"]) ** 0.5 for r in rows}
+    head = ("model", "test accuracy", "± points", "parameters", "training", "notebook")
+    lines = [("most frequent class", f"{baseline:.1%}", "", "0", "0 s", "")]
+    for r in rows:
+        seconds = f"{r['seconds']:.0f} s"
+        errs = f"{errors[r['model']]:.1f}"
+        lines.append(
+            (r["model"], f"{r['accuracy']:.1%}", errs, f"{r['parameters']:,}", seconds, r["notebook"][:2])
+        )
+    table([dict(zip(head, line, strict=True)) for line in lines])
+    bars(
+        {r["model"]: 100 * r["accuracy"] for r in rows},
+        f"Test accuracy on the same {rows[0]['tested']:,} reviews",
+        "test accuracy in %, with the 95% interval",
+        alt,
+        errors=errors,
+        baseline=("most frequent class", 100 * baseline),
+    )
+
+
+def heatmap(
+    values, title: str, alt: str, *, rows=None, columns=None, label="", diverging=False, form="{:.2f}"
+) -> None:
+    """Draw a matrix as colours, numbers written into the cells while they are few enough to be read.
+
+    Args:
+        values: (rows, columns) array.
+        rows, columns: names along the sides.
+        diverging: blue for positive and orange for negative values, white at zero; else light to dark.
+        form: how a value is written into its cell.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import LinearSegmentedColormap
+
+    values = np.asarray(values)
+    limit = float(np.abs(values).max()) or 1.0
+    scale = {"cmap": "cividis"}
+    if diverging:
+        colours = LinearSegmentedColormap.from_list("signed", [ORANGE, "white", BLUE])
+        scale = {"cmap": colours, "vmin": -limit, "vmax": limit}
+    figure, axes = plt.subplots(figsize=(10, 1.8 + 0.5 * len(values)))
+    image = axes.imshow(values, aspect="auto", **scale)
+    axes.grid(visible=False)
+    axes.set_title(title)
+    if rows is not None:
+        axes.set_yticks(range(len(rows)), rows)
+    if columns is not None:
+        axes.set_xticks(range(len(columns)), columns, rotation=45 if len(columns) > 10 else 0)
+    if values.size <= 150:
+        for (row, column), value in np.ndenumerate(values):
+            red, green, blue, _ = image.cmap(image.norm(value))
+            ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
+            axes.text(column, row, form.format(value), ha="center", va="center", color=ink, fontsize=12)
+    figure.colorbar(image, ax=axes, label=label)
+    show(figure, alt)
