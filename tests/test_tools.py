@@ -8,7 +8,7 @@ import pytest
 
 from utils import settings
 
-SETUP = 'REPOSITORY = ""  # owner/name\nimport sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path("..").resolve()))'
+SETUP = 'REPOSITORY = ""  # owner/name\nimport sys'
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_mistyped_address_changes_nothing(project):
 
 @pytest.fixture
 def colab(tmp_path):
-    """A folder as on Colab: a `google.colab` module, the project nowhere near, GitHub played by this folder."""
+    """A folder as on Colab: a `google.colab` module, the project elsewhere, a local folder for GitHub."""
     (tmp_path / "site" / "google" / "colab").mkdir(parents=True)
     (tmp_path / "site" / "google" / "colab" / "__init__.py").touch()
     (tmp_path / "content").mkdir()

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -63,7 +64,8 @@ def execute(path: Path, bar, cell_timeout: int):
     error, number, memory = None, 0, None
     bar.set_description(path.stem)
     try:
-        with client.setup_kernel():
+        # What a kernel writes past its outputs, such as warnings about its own transport, is no result.
+        with client.setup_kernel(stderr=subprocess.DEVNULL):
             memory = PeakMemory(client.km.provisioner.pid)
             memory.start()
             for number, cell in enumerate(notebook.cells):

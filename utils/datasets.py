@@ -14,7 +14,7 @@ from utils import downloads, samples, settings
 SIZES = {"train": 20_000, "validation": 5_000, "test": 25_000}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Split:
     """Texts and their labels, in the same order; label 1 is positive."""
 
@@ -25,7 +25,7 @@ class Split:
         return len(self.texts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reviews:
     """Film reviews in three parts, with where they come from.
 
@@ -109,7 +109,9 @@ def _imdb_files(folder: Path, counts: dict[str, int]) -> dict[str, list[Path]]:
 
 def _read(paths: list[Path]) -> Split:
     try:
-        texts = [path.read_text(encoding="utf-8") for path in paths]
+        # A few reviews hold control characters that count as line breaks. Keras saves a vocabulary one word a
+        # line and could not load one that contains them.
+        texts = [" ".join(path.read_text(encoding="utf-8").splitlines()) for path in paths]
     except (OSError, UnicodeDecodeError) as error:
         raise downloads.Unavailable(f"a review cannot be read: {error}. Run `make data` again.") from error
     return Split(texts, np.array([path.parent.name == "pos" for path in paths], dtype="uint8"))

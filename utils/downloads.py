@@ -1,61 +1,85 @@
-"""A cache of downloads in which every file has the sha256 that `data/sources.toml` names.
+"""A cache of downloads in which every file has the sha256 that `data/sources.toml` names for it.
 
-What a file means is not known here: reading it is the work of `datasets`.
+Where to get a file, how to check it and how to unpack it belongs here; what its content means belongs to
+`datasets`.
 """
 
 import errno
 import fnmatch
+import gzip
 import hashlib
 import os
 import queue
 import shutil
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 import tomllib
 import zipfile
+import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+import requests
+from tabulate import tabulate
+from tqdm.auto import tqdm
+from urllib3.exceptions import HTTPError
+
 from utils import settings
 
-# Until the first byte: a machine without network knows after this, even where the name look-up hangs.
+# For all hosts together, up to the first headers: after this a machine without network goes on with samples.
 ANSWER_SECONDS = 4
-# Between two bytes: longer than a slow line takes, shorter than an audience waits.
+# Between two bytes: longer than a slow line pauses, shorter than an audience waits.
 STALL_SECONDS = 20
+BLOCK_BYTES = 1 << 16
+BAR = {"unit": "B", "unit_scale": True, "leave": False}
+# No archive takes as long to unpack: an unfinished folder of this age was left by a process that died.
+ABANDONED_SECONDS = 3600
+UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, ValueError)
 
 
 class Unavailable(settings.Stop):
     """Data cannot be had; the message is one line that says why and what to do."""
 
 
+class _Refused(Exception):
+    """Why one place did not give a file, as the end of a sentence that begins with its name."""
+
+
 @dataclass(frozen=True)
 class Source:
-    """One table of `data/sources.toml`."""
+    """One table of `data/sources.toml`; `folder` is empty for a file that is no archive."""
 
     name: str
     title: str
     url: str
     sha256: str
     bytes: int
-    folder: str
     licence: str
     notebooks: list[str]
+    folder: str = ""
     skip: tuple[str, ...] = ()
 
     @property
-    def path(self) -> Path:
-        """Where the cache keeps the file."""
+    def file(self) -> Path:
+        """Where the cache keeps the file, once it is complete and right."""
         return settings.cache_folder() / PurePosixPath(urlparse(self.url).path).name
 
     @property
-    def unpacked(self) -> Path:
-        """Where the cache keeps what was in it."""
-        return settings.cache_folder() / self.folder
+    def part(self) -> Path:
+        """Where the cache keeps what has come so far."""
+        return self.file.with_name(f"{self.file.name}.part")
+
+    @property
+    def ready(self) -> Path:
+        """What a loader reads: the unpacked folder, or the file itself."""
+        return settings.cache_folder() / self.folder if self.folder else self.file
 
     @property
     def card(self) -> str:
@@ -70,106 +94,229 @@ def sources() -> dict[str, Source]:
 
 
 def locate(name: str) -> Path:
-    """Return the folder of a data set, fetched first if it is not in the cache.
-
-    The quick profile never goes to the network; a mirror that is a folder is none.
+    """Return what a loader reads, fetched and unpacked first unless the quick profile, always offline, runs.
 
     Raises:
         Unavailable: it is not in the cache and cannot be had.
     """
-    source = sources()[name]
-    if not source.unpacked.is_dir():
-        if settings.profile() == "quick" and not source.path.is_file() and not _mirror_folder():
-            where = settings.shorten(settings.cache_folder())
-            raise Unavailable(f"{source.folder} is not in {where} and the quick profile stays offline.")
-        unpack(source)
-    return source.unpacked
+    return unpack(name, online=settings.profile() != "quick")
 
 
-def fetch(source: Source) -> Path:
-    """Return the path of a source's file in the cache, downloaded and checked if need be.
+def fetch(name: str, *, progress: bool = True, online: bool = True) -> Path:
+    """Return the path of a file in the cache after checking its sha256, downloaded first if need be.
 
-    A cut-off download is resumed, by the next call too. `COMPANION_MIRROR`, a folder or an address, is
-    asked before the official host.
+    Places are asked in this order: the cache, `COMPANION_MIRROR` (a folder or the beginning of a URL), the
+    official host. What a cut-off download has brought is kept, and the next call resumes there.
+
+    Args:
+        name: a table of `data/sources.toml`.
+        progress: whether to show a progress bar.
+        online: whether hosts may be asked; a mirror that is a folder always may.
 
     Raises:
-        Unavailable: no host has it, or what they have is not the file wanted.
+        Unavailable: no place has the file, or the cache cannot be written.
     """
-    with _clear_disk_errors(source.bytes):
-        source.path.parent.mkdir(parents=True, exist_ok=True)
-        if source.path.is_file():
-            if _sha256(source.path) == source.sha256:
-                return source.path
-            source.path.unlink()
-            print(f"{settings.shorten(source.path)} was not the file it should be: removed, fetching it again.")
-        if folder := _mirror_folder():
-            if (folder / source.path.name).is_file():
-                shutil.copyfile(folder / source.path.name, _part(source))
-                return _accept(source, "the mirror")
-        elif mirror := os.environ.get("COMPANION_MIRROR"):
+    source = sources()[name]
+    reasons = []
+    with _clear_disk_errors(source):
+        source.file.parent.mkdir(parents=True, exist_ok=True)
+        if source.file.is_file():
+            if _sha256(source.file) == source.sha256:
+                return source.file
+            source.file.unlink()
+            reasons.append("what was there had a wrong sha256 and has been removed")
+        places = _places(source, online)
+        patience = ANSWER_SECONDS / max(1, sum(isinstance(place, str) for _, place in places))
+        for giver, place in places:
             try:
-                _download(source, f"{mirror.rstrip('/')}/{source.path.name}")
-                return _accept(source, "the mirror")
-            except Unavailable as reason:
-                print(f"Mirror: {reason} Asking the official host.")
-        _download(source, source.url)
-        return _accept(source, urlparse(source.url).hostname)
+                if isinstance(place, Path):
+                    _copy(source, place)
+                else:
+                    _download(source, place, patience, progress)
+                return source.file
+            except _Refused as reason:
+                reasons.append(f"{giver} {reason}")
+        if not online:
+            reasons.append("the quick profile never touches the network")
+        resume = f" to resume at {_size(source.part) / 1e6:.1f} MB" if _size(source.part) else ""
+    raise Unavailable(
+        f"{source.file.name} is not in {settings.shorten(source.file.parent)}: {'; '.join(reasons)}. "
+        f"Run `make data`{resume}, or put the right file at {settings.shorten(source.file)} yourself."
+    )
 
 
-def unpack(source: Source) -> Path:
-    """Return the folder of a source's unpacked archive, fetched and unpacked if need be.
+def unpack(name: str, *, online: bool = True) -> Path:
+    """Return the folder of an unpacked archive, fetched and unpacked first if need be.
+
+    Args:
+        name: a table of `data/sources.toml`; a file that is no archive is returned as `fetch` does.
+        online: as for `fetch`.
 
     Raises:
         Unavailable: the archive cannot be had, cannot be read, or would write outside its folder.
     """
-    if source.unpacked.is_dir():
-        return source.unpacked
-    archive = fetch(source)
-    # Unpacked aside and renamed when complete: half an archive is never taken for a whole one.
-    aside = settings.cache_folder() / f"{source.folder}.unpacking-{os.getpid()}"
-    try:
-        with _clear_disk_errors(3 * source.bytes):
+    source = sources()[name]
+    if not source.folder:
+        return fetch(name, online=online)
+    with _clear_disk_errors(source):
+        if source.ready.is_dir():
+            return source.ready
+        archive = fetch(name, online=online)
+        for old in archive.parent.glob(f"{source.folder}.unpacking-*"):
+            if time.time() - old.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(old, ignore_errors=True)
+        # Unpacked aside and renamed when complete: half an archive is never taken for a whole one.
+        aside = Path(tempfile.mkdtemp(prefix=f"{source.folder}.unpacking-", dir=archive.parent))
+        try:
+            _extract(archive, aside, source)
+            (aside / source.folder).rename(source.ready)
+        except UNREADABLE as error:
+            raise Unavailable(
+                f"{archive.name} cannot be unpacked ({' '.join(str(error).split())}): "
+                f"remove {settings.shorten(archive)} and run `make data`."
+            ) from error
+        except OSError:
+            # Another process may have been faster; its folder is as complete as this one.
+            if not source.ready.is_dir():
+                raise
+        finally:
             shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir()
-            _extract(archive, aside, source.skip)
-            (aside / source.folder).rename(source.unpacked)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, FileNotFoundError) as error:
-        reason = " ".join(str(error).split())
-        raise Unavailable(
-            f"{archive.name} cannot be unpacked ({reason}): remove {settings.shorten(archive)}, run `make data`."
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return source.unpacked
+        return source.ready
 
 
-def _extract(archive: Path, target: Path, skip) -> None:
-    def wanted(name):
-        return not any(fnmatch.fnmatch(name, pattern) for pattern in skip)
+def _places(source: Source, online: bool) -> list[tuple[str, Path | str]]:
+    """Name who may have a file, each with a path or a URL, in the order in which to ask."""
+    places = [(urlparse(source.url).hostname, source.url)]
+    if mirror := os.environ.get("COMPANION_MIRROR", "").strip():
+        if mirror.startswith("file:"):
+            mirror = url2pathname(urlparse(mirror).path)
+        if "://" in mirror:
+            place = f"{mirror.rstrip('/')}/{source.file.name}"
+        else:
+            place = Path(mirror).expanduser() / source.file.name
+        places.insert(0, ("the mirror", place))
+    return [(giver, place) for giver, place in places if online or isinstance(place, Path)]
 
-    if zipfile.is_zipfile(archive):
+
+def _copy(source: Source, theirs: Path) -> None:
+    if not theirs.is_file():
+        raise _Refused("does not have it")
+    shutil.copyfile(theirs, source.part)
+    if not _accept(source):
+        raise _Refused("has a different file (wrong sha256)")
+
+
+def _download(source: Source, url: str, patience: float, progress: bool) -> None:
+    # A second time to resume where the line was cut off, or to start over where an old part proves wrong.
+    for _ in range(2):
+        start = _size(source.part)
+        if start < source.bytes and not _transfer(source, url, start, patience, progress):
+            reason = "was cut off"
+            continue
+        if _accept(source):
+            return
+        reason = "sent a different file (wrong sha256), which was removed"
+        if not start:
+            break
+    raise _Refused(reason)
+
+
+def _transfer(source: Source, url: str, start: int, patience: float, progress: bool) -> bool:
+    """Add to the part what a host has from byte `start` on; tell whether all of it came."""
+    with _answer(url, start, patience) as response:
+        if response.status_code == 416 and start:
+            source.part.unlink(missing_ok=True)
+            return False
+        if response.status_code not in (200, 206):
+            raise _Refused(f"answered {response.status_code}")
+        if response.status_code == 200:
+            start = 0
+        length = response.headers.get("Content-Length")
+        if length and int(length) != source.bytes - start:
+            raise _Refused(f"has a different file ({start + int(length):,} bytes, not {source.bytes:,})")
+        # Never truncated: two processes that download at once then write the same bytes to the same places,
+        # and neither harms the other. Where they differ after all, the sha256 tells.
+        source.part.touch()
+        with (
+            source.part.open("r+b") as file,
+            tqdm(
+                desc=source.file.name, total=source.bytes, initial=start, disable=not progress, **BAR
+            ) as bar,
+        ):
+            file.seek(start)
+            try:
+                # Some hosts label a .tar.gz as compressed for transport: unpacked, its sha256 would be wrong.
+                for block in response.raw.stream(BLOCK_BYTES, decode_content=False):
+                    file.write(block)
+                    bar.update(len(block))
+            except HTTPError:
+                return False
+            return not length or file.tell() == source.bytes
+
+
+def _answer(url: str, start: int, patience: float) -> requests.Response:
+    """Ask for a file from byte `start` on; return the response once its headers are there."""
+    answers = queue.Queue()
+
+    def ask():
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        try:
+            # Less, so that a host's second address gets its chance where the first one is a dead end.
+            timeout = (0.75 * patience, STALL_SECONDS)
+            answers.put(requests.get(url, headers=headers, stream=True, timeout=timeout))
+        except Exception as error:
+            answers.put(error)
+
+    # In a thread because no timeout covers a name look-up that hangs.
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = answers.get(timeout=patience)
+    except queue.Empty:
+        answer = requests.Timeout()
+    if isinstance(answer, requests.Timeout):
+        raise _Refused(f"did not answer in {patience:.0f} s")
+    if isinstance(answer, requests.exceptions.SSLError):
+        raise _Refused("has a certificate that this machine does not trust")
+    if isinstance(answer, Exception):
+        raise _Refused("cannot be reached")
+    return answer
+
+
+def _accept(source: Source) -> bool:
+    """Give a complete part its final name if it is the right file, else remove it; tell which."""
+    try:
+        if _sha256(source.part) == source.sha256:
+            source.part.replace(source.file)
+            return True
+        source.part.unlink()
+        return False
+    except FileNotFoundError:
+        # Another process may have been faster.
+        return source.file.is_file() and _sha256(source.file) == source.sha256
+
+
+def _extract(archive: Path, target: Path, source: Source) -> None:
+    def wanted(name: str) -> bool:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise ValueError(f"{name} lies outside its folder")
+        return not any(fnmatch.fnmatchcase(name, pattern) for pattern in source.skip)
+
+    def shown(members: Iterator) -> Iterator:
+        return tqdm(members, desc=f"unpacking {archive.name}", unit=" files", leave=False)
+
+    if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as opened:
-            for name in filter(wanted, opened.namelist()):
-                # zipfile would quietly rewrite such a name; an archive that holds one is not to be trusted.
-                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-                    raise ValueError(f"{name} lies outside its folder")
-                opened.extract(name, target)
+            opened.extractall(target, shown(filter(wanted, opened.namelist())))
     else:
         with tarfile.open(archive) as opened:
-            for member in opened:
-                if wanted(member.name):
-                    opened.extract(member, target, filter="data")
+            # The filter refuses links that lead outside.
+            opened.extractall(target, shown(m for m in opened if wanted(m.name)), filter="data")
+    if not (target / source.folder).is_dir():
+        raise ValueError(f"it holds no folder {source.folder}")
 
 
-def _mirror_folder() -> Path | None:
-    mirror = os.environ.get("COMPANION_MIRROR", "")
-    if mirror.startswith("file:"):
-        mirror = url2pathname(urlparse(mirror).path)
-    return Path(mirror).expanduser() if mirror and "://" not in mirror else None
-
-
-def _part(source: Source) -> Path:
-    return source.path.with_name(source.path.name + ".part")
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _sha256(path: Path) -> str:
@@ -177,116 +324,51 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _accept(source: Source, giver: str) -> Path:
-    """Give a complete download its name if it is the right file, else remove it."""
-    part = _part(source)
-    if _sha256(part) != source.sha256:
-        part.unlink()
-        raise Unavailable(
-            f"{giver} sent a {source.path.name} with a wrong sha256; it was removed. "
-            f"Try `make data` later, or put the right file into {settings.shorten(source.path.parent)}."
-        )
-    part.replace(source.path)
-    return source.path
-
-
-def _download(source: Source, url: str) -> None:
-    """Bring the `.part` of a source to its full length, resuming what is there."""
-    import requests
-    from tqdm.auto import tqdm
-
-    part, host = _part(source), urlparse(url).hostname
-    for attempt in (1, 2):
-        have = part.stat().st_size if part.is_file() else 0
-        if have >= source.bytes:
-            # Complete, or more than complete: the hash tells which.
-            return
-        response = _answer(url, have, host)
-        resumed = response.status_code == 206
-        if response.status_code not in (200, 206):
-            raise Unavailable(f"{host} answered {response.status_code} for {source.path.name}: try `make data` later.")
-        with response, part.open("ab" if resumed else "wb") as file:
-            bar = tqdm(
-                desc=source.path.name, total=source.bytes, initial=have if resumed else 0, unit="B", unit_scale=True
-            )
-            with bar:
-                try:
-                    for block in response.iter_content(1 << 18):
-                        file.write(block)
-                        bar.update(len(block))
-                except requests.RequestException:
-                    pass  # a cut-off line: what came is kept, its length tells how much is missing
-        if part.stat().st_size >= source.bytes or (attempt == 2 and part.stat().st_size == 0):
-            return
-    done = part.stat().st_size
-    raise Unavailable(
-        f"{host} was cut off at {done / 1e6:.0f} of {source.bytes / 1e6:.0f} MB of {source.path.name}: "
-        "run `make data` to resume there."
-    )
-
-
-def _answer(url: str, have: int, host: str):
-    """Ask for a file from byte `have` on and return the response once its headers are there."""
-    import requests
-
-    answers = queue.Queue()
-
-    def ask():
-        headers = {"Range": f"bytes={have}-"} if have else {}
-        try:
-            timeout = (ANSWER_SECONDS, STALL_SECONDS)
-            answers.put(requests.get(url, headers=headers, stream=True, timeout=timeout))
-        except requests.RequestException as error:
-            answers.put(error)
-
-    # In a thread because no timeout of requests covers a name look-up that hangs.
-    threading.Thread(target=ask, daemon=True).start()
-    try:
-        answer = answers.get(timeout=ANSWER_SECONDS)
-    except queue.Empty:
-        answer = requests.Timeout()
-    if isinstance(answer, Exception):
-        why = f"did not answer in {ANSWER_SECONDS} s" if isinstance(answer, requests.Timeout) else "cannot be reached"
-        raise Unavailable(f"{host} {why}: check the network, then run `make data`.") from answer
-    return answer
-
-
 @contextmanager
-def _clear_disk_errors(needed: int):
+def _clear_disk_errors(source: Source) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, settings.Stop | FileNotFoundError):
-            raise
         where = settings.shorten(settings.cache_folder())
-        why = f"cannot be written ({error.strerror or error})"
-        if error.errno == errno.ENOSPC:
-            why = f"is on a full disk, {needed / 1e6:.0f} MB are needed"
-            for part in settings.cache_folder().glob("*.part"):
-                part.unlink()
-        raise Unavailable(f"{where} {why}: free it, or set COMPANION_CACHE to another folder.") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            source.part.unlink(missing_ok=True)
+            raise Unavailable(
+                f"disk full: {source.file.name} needs {source.bytes / 1e6:.0f} MB in {where}, and several "
+                "times as much once unpacked; free some or set COMPANION_CACHE to another folder."
+            ) from error
+        raise Unavailable(
+            f"{where} cannot be used ({error.strerror or error}): set COMPANION_CACHE to another folder."
+        ) from error
 
 
 def main() -> int:
-    """Fetch and unpack everything, then say what is there and what is missing and why; 1 if anything is."""
-    from tabulate import tabulate
-
+    """Fetch and unpack everything, then print what is there and what is missing; return 1 if anything is."""
     rows, missing = [], False
-    for source in sources().values():
-        there, began = source.unpacked.is_dir(), time.perf_counter()
+    for name, source in sources().items():
         try:
-            unpack(source)
-            seconds = time.perf_counter() - began
-            status = "was there" if there else f"{source.bytes / 1e6:.0f} MB in {seconds:.0f} s"
+            state = "there" if source.ready.exists() else _obtain(name, source)
         except Unavailable as reason:
-            missing, status = True, f"MISSING, the sample is used instead: {reason}"
+            missing, state = True, f"MISSING, samples are used instead: {reason}"
         except KeyboardInterrupt:
-            print(f"\nStopped; what came of {source.path.name} is kept, `make data` resumes there.")
+            came = f"{_size(source.part) / 1e6:.1f} MB of {source.file.name}"
+            print(f"\nStopped with {came}: run `make data` to resume there.")
             return 130
-        rows.append({"data": source.title, "notebooks": " ".join(source.notebooks), "": status})
-    print(tabulate(rows, headers="keys", maxcolwidths=[40, None, 60]))
-    print(f"\nEverything is kept in {settings.shorten(settings.cache_folder())}.")
+        rows.append({"data": source.title, "notebooks": " ".join(source.notebooks), "state": state})
+    print(tabulate(rows, headers="keys", maxcolwidths=[36, None, 60], disable_numparse=True))
+    print(f"\nThe data are kept in {settings.shorten(settings.cache_folder())}.")
     return int(missing)
+
+
+def _obtain(name: str, source: Source) -> str:
+    cached, had, began = source.file.is_file(), _size(source.part), time.perf_counter()
+    fetch(name)
+    fetched = time.perf_counter()
+    unpack(name)
+    unpacked = f"unpacked in {time.perf_counter() - fetched:.0f} s"
+    if cached:
+        return unpacked
+    megabytes, seconds = (source.bytes - had) / 1e6, fetched - began
+    return f"{megabytes:.1f} MB in {seconds:.1f} s ({megabytes / seconds:.1f} MB/s), {unpacked}"
 
 
 if __name__ == "__main__":

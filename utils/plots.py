@@ -5,6 +5,7 @@ A figure that only one notebook draws is drawn there, in the open, and handed to
 
 import base64
 import io
+import textwrap
 
 import numpy as np
 from tabulate import tabulate
@@ -72,9 +73,10 @@ def table(rows: list[dict]) -> None:
         "disable_numparse": True,  # numbers are shown as the caller wrote them
         "colalign": ["right" if right else "left" for right in numeric],
     }
+    wrapped = {key: [textwrap.fill(cell, 60) for cell in column] for key, column in cells.items()}
     data = {
         "text/html": str(tabulate(cells, tablefmt="html", **layout)),
-        "text/plain": tabulate(cells, tablefmt="simple", **layout),
+        "text/plain": tabulate(wrapped, tablefmt="simple", **layout),
     }
     display(data, raw=True)
 

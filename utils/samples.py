@@ -14,8 +14,8 @@ from typing import NamedTuple
 from utils import settings
 
 REVIEWS_CARD = (
-    "Built-in sample: film reviews from a seeded grammar with negation, contrast, intensity and plot talk, labelled "
-    "by rule (utils.samples.reviews). No film, no critic and no quotation is real. Licence: Apache-2.0."
+    "Built-in sample: film reviews from a seeded grammar with negation, contrast, intensity and plot talk, "
+    "labelled by rule (utils.samples.reviews). No film and no critic is real. Licence: Apache-2.0."
 )
 
 
@@ -166,7 +166,9 @@ class _Writer:
 
     def surname(self):
         """Make a name; there are over 20,000, as real reviews have names that no vocabulary holds."""
-        return "".join(self.pick("words", f"surname_{part}", once=False) for part in ("start", "middle", "end"))
+        return "".join(
+            self.pick("words", f"surname_{part}", once=False) for part in ("start", "middle", "end")
+        )
 
 
 def _finish(text: str) -> str:

@@ -4,6 +4,8 @@ What a model computes does not belong here, nor does anything that only one note
 """
 
 import os
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,12 +95,33 @@ def start(name: str, seed: int = 0) -> None:
     # C++ reads both when it is loaded: after the import they have no effect.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import keras
+    with _no_stderr():
+        import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.get_logger().setLevel("ERROR")
 
     from utils import plots
 
     keras.utils.set_random_seed(seed)
     plots.use_style()
+
+
+@contextmanager
+def _no_stderr():
+    """Send the process's stderr nowhere: TensorFlow's C++ greets there before it reads any setting."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def devices() -> str:

@@ -1,66 +1,105 @@
-"""What a run leaves behind: its Weights & Biases log, its row on the leaderboard, its summary.
+"""What a notebook leaves behind: the Weights & Biases log of each training, its leaderboard rows, its summary.
 
-Logging never gets in the way: whatever fails here costs one printed line, and training goes on.
+How models are trained, saved or drawn does not belong here.
 """
 
+import contextlib
+import io
 import json
+import netrc
 import os
+import platform
 import queue
 import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 from utils import settings
 
 PROJECT = "deep-learning-companion"
+SERVER = "https://api.wandb.ai"
+# From 0.31 on, `wandb login` files the same account's key under this name.
+SERVER_ALIAS = "api.forge.coreweave.com"
 # A talk cannot wait longer: for the server's first word, for a run to begin, and for its last upload.
-ANSWER_SECONDS, BEGIN_SECONDS, FINISH_SECONDS = 4, 8, 10
+ANSWER_SECONDS, BEGIN_SECONDS, FINISH_SECONDS = 3, 5, 8
+MODES = {
+    "online": "online",
+    "shared": "online",
+    "run": "online",
+    "offline": "offline",
+    "dryrun": "offline",
+    "disabled": "disabled",
+}
 
-_session = SimpleNamespace(offline_because="")
+_session = SimpleNamespace(failed=None, run=None)
 
 
 def mode() -> str:
     """Say where runs go: "online", "offline" or "disabled".
 
-    `WANDB_MODE` wins. Else runs are online if there is a key (in `WANDB_API_KEY` or netrc) and the profile
-    is not quick, which stays off the network. Once the server has failed, this session stays offline.
+    `WANDB_MODE` wins. Else the quick profile is offline, as it never touches the network, and the other
+    ones are online if there is a key: in `WANDB_API_KEY`, or in netrc for the server, which is W&B's own
+    or the one that `WANDB_BASE_URL` names. Once a server failed, the session stays offline, until it is
+    given another key or server.
+
+    Raises:
+        settings.Stop: `WANDB_MODE` has a value that W&B does not know.
     """
-    known = {"online": "online", "shared": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
-    asked = known.get(os.environ.get("WANDB_MODE", "").strip().lower())
-    if asked is None:
-        asked = "online" if settings.profile() != "quick" and _key() else "offline"
-    return "offline" if asked == "online" and _session.offline_because else asked
+    if os.environ.get("WANDB_MODE", "").strip():
+        asked = MODES[settings.one_of("WANDB_MODE", tuple(MODES), "online")]
+    else:
+        asked = "online" if settings.profile() != "quick" and _account()[1] else "offline"
+    return "offline" if asked == "online" and _session.failed == _account() else asked
 
 
 def start(name: str, config=None) -> "Run":
-    """Begin the W&B run of one training; use it in a `with` block, which finishes it.
+    """Begin the W&B run of one trained model; use it in a `with` block, which finishes it.
 
-    A missing or wrong key and a server that cannot be reached are known within seconds; the run is then
-    kept on this machine.
+    Trouble with the key, the network or the disk never raises: within seconds it costs one printed line,
+    and the log is kept on this machine, or not at all.
 
     Args:
         name: of the model, as a reader knows it.
         config: dict or namespace of the knobs.
+
+    Raises:
+        settings.Stop: `WANDB_MODE` or `COMPANION_PROFILE` has an unknown value.
     """
-    if mode() == "online" and (reason := _why_not_online()):
-        _go_offline(reason)
-    config = vars(config) if isinstance(config, SimpleNamespace) else dict(config or {})
-    try:
-        return Run(_begin(mode(), name, config))
-    except Exception as error:
-        if mode() == "online":
-            _go_offline(_one_line(error))
-            return start(name, config)
-        print(f"W&B: {_one_line(error)}; this run is not logged.")
+    if _session.run:
+        _session.run.finish()
+    where = mode()
+    if where == "disabled":
         return Run(None)
+    config = vars(config) if isinstance(config, SimpleNamespace) else dict(config or {})
+    if where == "online":
+        reason = _why_not_online()
+        try:
+            if not reason:
+                return Run(_begin("online", name, config))
+        except Exception as error:
+            reason = _one_line(error)
+        _session.failed = _account()
+        print(f"W&B: {reason}; logging offline instead.")
+    for _ in range(2):
+        try:
+            return Run(_begin("offline", name, config))
+        except Exception as error:
+            reason = _one_line(error)
+            _forget_service()
+    print(f"W&B: {reason}; {name} is not logged.")
+    return Run(None)
 
 
 class Run:
-    """One W&B run whose methods never raise; without W&B they do nothing."""
+    """One W&B run. No method raises for trouble of W&B's, and without W&B they do nothing."""
 
     def __init__(self, run):
-        self._run = run
+        self._run, self._told, self._finished = run, False, run is None
+        if run is not None:
+            self._offline, self._folder = run.offline, Path(run.dir).parent
+            _session.run = self
 
     def __enter__(self):
         return self
@@ -71,48 +110,105 @@ class Run:
     @property
     def where(self) -> str:
         """Say in one line where the log is, how to look at it and how to upload it."""
-        if self._run is None or self._run.disabled:
-            return "W&B: not logged."
-        if not self._run.offline:
-            return f"W&B: {self._run.url}"
-        path = settings.shorten(Path(self._run.dir).parent)
-        return f"W&B: offline, log in {path}; look at it with `wandb leet {path}`, upload it with `wandb sync {path}`"
+        if self._run is None:
+            return "W&B: not logged"
+        if not self._offline:
+            return f"W&B log: {self._run.url}"
+        path = settings.shorten(self._folder)
+        return f"W&B log in {path}: look at it with `wandb leet {path}`, upload it with `wandb sync {path}`"
 
-    def log(self, values: dict) -> None:
-        """Log numbers, or whatever else W&B takes."""
-        self._try(lambda: self._run.log(values))
+    def log(self, values: dict, step: int | None = None) -> None:
+        """Log numbers by name, or whatever else W&B takes.
 
-    def table(self, key: str, rows: list[dict]) -> None:
-        """Log rows as a table whose columns are the keys of the first row."""
-        import wandb
+        Args:
+            values: what to log.
+            step: W&B counts one step for each call, so for each epoch; it drops values of a step that has
+                passed, so these go to the current one.
+        """
+        self._try(
+            lambda: self._run.log(values, step=None if step is None else max(step, int(self._run.step)))
+        )
 
-        columns = list(rows[0])
-        data = [[row[column] for column in columns] for row in rows]
-        self._try(lambda: self._run.log({key: wandb.Table(columns=columns, data=data)}))
+    def table(self, key: str, columns: list, rows: list | None = None) -> None:
+        """Log a table.
 
-    def picture(self, key: str, picture, caption: str = "") -> None:
-        """Log a matplotlib figure or an array of (height, width) or (height, width, channels)."""
-        import wandb
+        Args:
+            key: its name.
+            columns: names of the columns; or, without `rows`, dicts whose keys are the columns.
+            rows: one list of values for each row.
+        """
 
-        self._try(lambda: self._run.log({key: wandb.Image(picture, caption=caption)}))
+        def log():
+            import wandb
+
+            names, lines = columns, rows
+            if rows is None:
+                names = list(columns[0]) if columns else []
+                lines = [[row[column] for column in names] for row in columns]
+            # Otherwise one empty cell in a column of numbers makes W&B refuse the table.
+            made = wandb.Table(
+                columns=list(names), data=[list(line) for line in lines], allow_mixed_types=True
+            )
+            self._run.log({key: made})
+
+        self._try(log)
+
+    def picture(self, key: str, picture, caption: str | None = None) -> None:
+        """Log a picture.
+
+        Args:
+            key: its name.
+            picture: matplotlib figure, or array of (height, width) or (height, width, channels), of bytes
+                or of floats between 0 and 1.
+            caption: a line that is shown with it.
+        """
+
+        def log():
+            import wandb
+
+            self._run.log({key: wandb.Image(_bytes(picture), caption=caption)})
+
+        self._try(log)
 
     def callback(self):
-        """Return the Keras callback that logs the metrics of every epoch, or None if nothing is logged."""
-        if self._run is None or self._run.disabled:
-            return None
+        """Return the Keras callback that logs the metrics of every epoch; one that does nothing without W&B."""
+        import keras
+
+        made = []
+        self._try(lambda: made.append(self._logger()))
+        return made[0] if made else keras.callbacks.Callback()
+
+    def _logger(self):
         from wandb.integration.keras import WandbMetricsLogger
 
-        outer = self
+        attempt = self._try
 
         class Logger(WandbMetricsLogger):
             def on_epoch_end(self, epoch, logs=None):
-                outer._try(lambda: super(Logger, self).on_epoch_end(epoch, logs))
+                attempt(lambda: WandbMetricsLogger.on_epoch_end(self, epoch, logs))
 
         return Logger()
 
     def finish(self, exit_code: int = 0) -> None:
-        """End the run; a server that has died delays this by seconds at most, and nothing logged is lost."""
-        self._try(lambda: self._run.finish(exit_code=exit_code))
+        """End the run, once; a server that died delays this by seconds at most, and the log stays on disk.
+
+        Args:
+            exit_code: anything but 0 marks the run as failed.
+        """
+        if self._finished:
+            return
+        self._finished, _session.run = True, None
+        try:
+            self._run.finish(exit_code=exit_code)
+        except TimeoutError:
+            self._offline, _session.failed = True, _account()
+            path = settings.shorten(self._folder)
+            print(
+                f"W&B: the server stopped answering; the log is safe in {path}, "
+                f"upload it with `wandb sync {path}`."
+            )
+        except Exception as error:
+            self._tell(error)
 
     def _try(self, action):
         if self._run is None:
@@ -120,8 +216,12 @@ class Run:
         try:
             action()
         except Exception as error:
-            print(f"W&B: {_one_line(error)}; the rest of this run is not logged.")
-            self._run = None
+            self._tell(error)
+
+    def _tell(self, error):
+        if not self._told:
+            self._told = True
+            print(f"W&B: {_one_line(error)}; a part of the log is lost, training goes on.")
 
 
 def record(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
@@ -129,27 +229,46 @@ def record(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
 
     Args:
         model: name of the row.
-        data: "real" or "sample"; boards of different data are never mixed.
+        data: "real" or "sample"; the two are never shown together.
         board: which leaderboard.
         numbers: the columns, for example accuracy, parameters and seconds.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     about = {"model": model, "notebook": settings.notebook(), "profile": settings.profile(), "data": data}
-    # One short append: notebooks that run side by side lose no row, and a kill spoils its own at most.
-    with _board(board).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(about | numbers) + "\n")
+    line = json.dumps(about | numbers, default=_plain).encode() + b"\n"
+    path = _board(board)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One unbuffered append: notebooks that run side by side lose no row, and a kill spoils its own at most.
+    with path.open("ab+", buffering=0) as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = b"\n" + line  # behind a row that a kill cut off
+        file.write(line)
 
 
-def leaderboard(*, data: str, board: str = "reviews") -> list[dict]:
-    """Return the newest row of each model for the profile in force and these data, by notebook."""
+def leaderboard(board: str = "reviews", *, data: str) -> list[dict]:
+    """Return the newest row of each model for the profile in force and these data.
+
+    Args:
+        board: which leaderboard.
+        data: "real" or "sample".
+
+    Returns:
+        Dicts with model, notebook, profile, data and the numbers that were recorded, in the order of the
+        notebooks, and within one in the order in which the models first appeared.
+    """
     rows = {}
-    if _board(board).is_file():
-        for line in _board(board).read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # cut off by a kill
-            if (row["profile"], row["data"]) == (settings.profile(), data):
-                rows[row["model"]] = row
+    path = _board(board)
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # cut off by a kill
+        if (row["profile"], row["data"]) == (settings.profile(), data):
+            rows[row["model"]] = row
     return sorted(rows.values(), key=lambda row: row["notebook"])
 
 
@@ -160,88 +279,144 @@ def summary(headline: str, *, data: str, **numbers) -> None:
         headline: the result in a few words, with its baseline.
         data: "real" or "sample".
         numbers: every number that the notebook claims.
-    """
-    import keras
 
-    about = {"notebook": settings.notebook(), "profile": settings.profile(), "data": data, "headline": headline}
-    about["versions"] = {"python": sys.version.split()[0], "keras": keras.__version__}
+    Raises:
+        OSError: the file cannot be written.
+    """
+    loaded = {name: sys.modules[name].__version__ for name in ("keras", "tensorflow") if name in sys.modules}
+    found = {
+        "notebook": settings.notebook(),
+        "profile": settings.profile(),
+        "data": data,
+        "headline": headline,
+        "numbers": numbers,
+        "versions": {"python": platform.python_version()} | loaded,
+    }
     path = settings.run_folder() / "summary.json"
     partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(about | {"numbers": numbers}, indent=1), encoding="utf-8")
+    partial.write_text(json.dumps(found, indent=1, default=_plain) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
 def _board(board: str) -> Path:
-    settings.runs_folder().mkdir(parents=True, exist_ok=True)
     return settings.runs_folder() / f"leaderboard-{board}.jsonl"
+
+
+def _plain(value):
+    """Turn a number or an array of NumPy or TensorFlow into one that JSON knows."""
+    return value.tolist() if hasattr(value, "tolist") else float(value)
+
+
+def _bytes(picture):
+    """Scale floats ourselves: wandb 0.28 guesses their range, 0.31 cuts them off, so that 0 to 1 is black."""
+    if hasattr(picture, "savefig"):
+        return picture
+    import numpy as np
+
+    array = np.asarray(picture)
+    if np.issubdtype(array.dtype, np.integer):
+        return np.clip(array, 0, 255).astype("uint8")
+    return np.round(np.clip(np.nan_to_num(array.astype("float32")), 0, 1) * 255).astype("uint8")
 
 
 def _one_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
-def _server() -> str:
-    return os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").rstrip("/")
-
-
-def _key() -> str | None:
-    from requests.utils import get_netrc_auth
-
-    return os.environ.get("WANDB_API_KEY") or (get_netrc_auth(_server()) or (None, None))[1]
-
-
-def _go_offline(reason: str) -> None:
-    _session.offline_because = reason
-    print(f"W&B: {reason}; logging offline instead.")
+def _account() -> tuple[str, str]:
+    """Return the server's address and the key for it, which is empty if there is none."""
+    server = os.environ.get("WANDB_BASE_URL", "").strip().rstrip("/") or SERVER
+    if key := os.environ.get("WANDB_API_KEY", "").strip():
+        return server, key
+    try:
+        kept = netrc.netrc(Path(os.environ.get("NETRC") or "~/.netrc").expanduser())
+    except (OSError, ValueError, RuntimeError, netrc.NetrcParseError):
+        return server, ""
+    for host in (urlsplit(server).netloc, SERVER_ALIAS if server == SERVER else ""):
+        if host and (found := kept.authenticators(host)):
+            return server, found[2] or ""
+    return server, ""
 
 
 def _why_not_online() -> str:
     """Ask the server who we are, before wandb does: its own attempts take minutes to give up."""
     import requests
 
-    if not _key():
+    server, key = _account()
+    host = urlsplit(server).netloc or server
+    if not key:
         return "no key (set WANDB_API_KEY, or run `wandb login`)"
+    if len(key) < 40:
+        return f"the key has {len(key)} characters, a valid one has at least 40 (check WANDB_API_KEY)"
     answers = queue.Queue()
 
     def ask():
         query = {"query": "query Viewer { viewer { id } }"}
         try:
-            address = f"{_server()}/graphql"
-            answers.put(requests.post(address, json=query, auth=("api", _key()), timeout=ANSWER_SECONDS))
-        except requests.RequestException as error:
-            answers.put(error)
+            answer = requests.post(f"{server}/graphql", json=query, auth=("api", key), timeout=ANSWER_SECONDS)
+            if answer.status_code in (401, 403):
+                answers.put(f"{host} refused the key (check WANDB_API_KEY)")
+            elif not answer.ok:
+                answers.put(f"{host} answered {answer.status_code}")
+            else:
+                known = answer.json()["data"]["viewer"]
+                answers.put("" if known else f"{host} does not know the key (check WANDB_API_KEY)")
+        except requests.Timeout:
+            answers.put(f"{host} did not answer in {ANSWER_SECONDS} s")
+        except requests.ConnectionError:
+            answers.put(f"{host} cannot be reached")
+        except Exception as error:  # such as the sign-in page of a hotel's network
+            answers.put(f"{host} did not answer as a W&B server does ({type(error).__name__})")
 
-    # In a thread because no timeout covers a name look-up that hangs.
+    # In a thread because no timeout covers a name look-up that hangs, or an answer that trickles in.
     threading.Thread(target=ask, daemon=True).start()
     try:
-        answer = answers.get(timeout=ANSWER_SECONDS)
+        return answers.get(timeout=ANSWER_SECONDS + 0.5)
     except queue.Empty:
-        return f"{_server()} did not answer in {ANSWER_SECONDS} s"
-    if isinstance(answer, Exception):
-        return f"{_server()} cannot be reached"
-    if answer.status_code in (401, 403) or '"viewer":null' in answer.text.replace(" ", ""):
-        return f"{_server()} refused the key (check WANDB_API_KEY)"
-    return "" if answer.ok else f"{_server()} answered {answer.status_code}"
+        return f"{host} did not answer in {ANSWER_SECONDS} s"
 
 
 def _begin(where: str, name: str, config: dict):
+    # Error reports would go over the network, from an offline run too. Without the notebook's name, wandb
+    # asks every Jupyter server that it knows of. Both are read when it is imported or set up.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    os.environ.setdefault("WANDB_NOTEBOOK_NAME", f"{settings.notebook()}.ipynb")
+    folder = settings.run_folder()
+    server, key = _account()
+    # The key is handed over, because wandb prompts for one that it does not find.
+    online = {"base_url": server, "api_key": key} if where == "online" else {}
+    # Before wandb knows that it is to be silent, it prints coloured warnings. Not by WANDB_SILENT: that would
+    # silence a `wandb sync` in the notebook too.
+    with contextlib.redirect_stderr(io.StringIO()):
+        import wandb
+
+        wandb.setup(wandb.Settings(silent=True))
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or PROJECT,
+            group=settings.notebook(),
+            name=name,
+            tags=[settings.profile()],
+            config=config,
+            mode=where,
+            dir=folder,
+            save_code=False,
+            reinit="finish_previous",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                x_disable_stats=True,
+                init_timeout=BEGIN_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                finish_timeout_raises=True,
+                **online,
+            ),
+        )
+
+
+def _forget_service() -> None:
+    """Let go of wandb's background process: it may have died, and then every later run would fail."""
     import wandb
 
-    return wandb.init(
-        project=os.environ.get("WANDB_PROJECT", PROJECT),
-        name=name,
-        group=settings.notebook(),
-        tags=[settings.profile()],
-        config=config,
-        mode=where,
-        dir=settings.run_folder(),
-        reinit="finish_previous",
-        settings=wandb.Settings(
-            silent=True,
-            console="off",
-            save_code=False,
-            x_disable_stats=True,
-            init_timeout=BEGIN_SECONDS,
-            finish_timeout=FINISH_SECONDS,
-        ),
-    )
+    with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
+        wandb.teardown()

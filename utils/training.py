@@ -120,7 +120,7 @@ class _Resume(keras.callbacks.Callback):
             return
         if len(self.model.weights) != self.count:
             raise settings.Stop(f"{self.name}: build the model before fit, for example with model(batch).")
-        past, logs = self.past, {key: float(value) for key, value in (logs or {}).items()}
+        past, logs = self.past, {key: np.asarray(value).tolist() for key, value in (logs or {}).items()}
         past["seconds"] += time.perf_counter() - self.began
         past["epochs"] = epoch + 1
         for key, value in logs.items():
