@@ -72,7 +72,7 @@ def test_bars_have_the_given_length_error_and_baseline(drawn):
 
 def test_curves_draw_training_and_validation_by_epoch(drawn):
     plots.curves({"m": {"loss": [3, 2, 1], "val_loss": [3, 3, 4]}}, "loss", "It overfits", ALT)
-    training, validation = drawn[0][0].axes[0].lines
+    training, validation = drawn[0][0].axes[0].lines[:2]
     assert training.get_xdata().tolist() == [1, 2, 3]
     assert (list(training.get_ydata()), list(validation.get_ydata())) == ([3, 2, 1], [3, 3, 4])
     assert training.get_linestyle() != validation.get_linestyle()

@@ -82,7 +82,7 @@ def table(rows: list[dict]) -> None:
 
 
 def curves(histories: dict[str, dict], metric: str, title: str, alt: str) -> None:
-    """Draw a metric by epoch for one or more models: training dashed, validation solid.
+    """Draw a metric by epoch for one or more models: a colour each, training dashed, validation solid.
 
     Args:
         histories: name of the model to `History.history`, a list of values an epoch.
@@ -95,9 +95,10 @@ def curves(histories: dict[str, dict], metric: str, title: str, alt: str) -> Non
     figure, axes = plt.subplots()
     for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
         epochs = np.arange(1, len(history[metric]) + 1)
-        axes.plot(epochs, history[metric], "--", color=colour, alpha=0.6, label=f"{name}, training")
-        if f"val_{metric}" in history:
-            axes.plot(epochs, history[f"val_{metric}"], "o-", color=colour, label=f"{name}, validation")
+        axes.plot(epochs, history[metric], "--", color=colour, alpha=0.6)
+        axes.plot(epochs, history.get(f"val_{metric}", history[metric]), "o-", color=colour, label=name)
+    axes.plot([], [], "--", color=GREY, label="on training data")
+    axes.plot([], [], "o-", color=GREY, label="on validation data")
     axes.set(title=title, xlabel="epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

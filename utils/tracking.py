@@ -1,4 +1,4 @@
-"""What a notebook leaves behind: the Weights & Biases log of each training, its leaderboard rows, its summary.
+"""What a notebook leaves behind: the Weights & Biases log of each training, leaderboard rows, a summary.
 
 How models are trained, saved or drawn does not belong here.
 """
@@ -80,6 +80,7 @@ def start(name: str, config=None) -> "Run":
                 return Run(_begin("online", name, config))
         except Exception as error:
             reason = _one_line(error)
+            _forget_service()
         _session.failed = _account()
         print(f"W&B: {reason}; logging offline instead.")
     for _ in range(2):
@@ -171,7 +172,7 @@ class Run:
         self._try(log)
 
     def callback(self):
-        """Return the Keras callback that logs the metrics of every epoch; one that does nothing without W&B."""
+        """Return the Keras callback that logs the metrics of every epoch, or does nothing without W&B."""
         import keras
 
         made = []
@@ -415,8 +416,18 @@ def _begin(where: str, name: str, config: dict):
 
 
 def _forget_service() -> None:
-    """Let go of wandb's background process: it may have died, and then every later run would fail."""
-    import wandb
+    """Let go of wandb's background process.
 
-    with contextlib.suppress(Exception), contextlib.redirect_stderr(io.StringIO()):
-        wandb.teardown()
+    If it has died, every later run would fail; if it still tries to begin a run, wandb 0.28 would wait for
+    it for minutes when the notebook ends.
+    """
+
+    def forget():
+        with contextlib.suppress(Exception):
+            import wandb
+
+            wandb.teardown()
+
+    thread = threading.Thread(target=forget, daemon=True)
+    thread.start()
+    thread.join(1)
