@@ -54,7 +54,7 @@ colab: $(READY)  ## stamp badges and set-up cells for your fork: REPO=owner/name
 	@$(BIN)/python tools/stamp_colab.py "$(REPO)"
 
 bench: $(READY)  ## print speeds as ratios (tests/benchmarks), never part of a test run
-	@for file in tests/benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	@for file in tests/benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
 lock: $(READY)  ## write requirements.lock anew from requirements.txt and pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

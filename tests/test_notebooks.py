@@ -1,6 +1,7 @@
 """The contract that every notebook keeps; read from the files, nothing is executed."""
 
 import ast
+import base64
 import re
 
 import nbformat
@@ -126,6 +127,17 @@ def test_nothing_private_in_sources_and_outputs(notebook):
 def test_no_warnings_and_no_escape_codes_in_outputs(notebook):
     for _, output in outputs(notebook):
         assert not re.search(r"\b\w*Warning\b", written(output)), written(output)[:300]
+
+
+def test_exported_pictures_are_those_of_the_stored_outputs(notebook):
+    for cell in code(notebook):
+        for tag in cell.metadata.get("tags", []):
+            if tag.startswith("picture-"):
+                exported = settings.ROOT / "docs" / "pictures" / f"{tag.removeprefix('picture-')}.png"
+                stored = cell.outputs[0].data["image/png"]
+                assert exported.read_bytes() == base64.b64decode(stored), (
+                    f"run `make render` for {exported.name}"
+                )
 
 
 def test_size(path):

@@ -1,6 +1,7 @@
 """Execute notebooks one after the other and report what each took and found: `make run` and `make render`."""
 
 import argparse
+import base64
 import json
 import os
 import shutil
@@ -101,6 +102,16 @@ def store(notebook, path: Path) -> None:
     partial.replace(path)
 
 
+def export_pictures(notebook, folder: Path) -> None:
+    """Write the picture of every cell tagged `picture-NAME` to NAME.png, for the README."""
+    for cell in notebook.cells:
+        for tag in cell.metadata.get("tags", []):
+            for output in cell.get("outputs", []) if tag.startswith("picture-") else []:
+                if png := output.get("data", {}).get("image/png"):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    (folder / f"{tag.removeprefix('picture-')}.png").write_bytes(base64.b64decode(png))
+
+
 def chosen(only: str) -> list[Path]:
     """List the notebooks whose names begin with one of the words in `only`, or all of them."""
     every = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -146,6 +157,8 @@ def main() -> int:
             seconds = time.perf_counter() - began
             target = path if options.store and not error else build / path.name
             store(notebook, target)
+            if target == path:
+                export_pictures(notebook, ROOT / "docs" / "pictures")
             report = runs / path.stem / "summary.json"
             summary = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
             if error:

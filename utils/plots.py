@@ -139,7 +139,9 @@ def bars(
 
 
 def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
-    """Show what each model reached on the same test set: a table, then bars with their 95% interval.
+    """Show what each model reached on the same test set: a table, then points with their 95% interval.
+
+    Points, because bars would have to begin at zero, and what differs is a hundredth.
 
     Args:
         rows: from `tracking.leaderboard`, each with model, notebook, accuracy (0 to 1), tested (number of
@@ -147,6 +149,8 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
         baseline: accuracy of the most frequent class.
         alt: text alternative of the figure.
     """
+    import matplotlib.pyplot as plt
+
     # The normal approximation of a binomial proportion; good for the thousands of samples tested here.
     errors = {r["model"]: 196 * (r["accuracy"] * (1 - r["accuracy"]) / r["tested"]) ** 0.5 for r in rows}
     head = ("model", "test accuracy", "± points", "parameters", "training", "notebook")
@@ -158,14 +162,13 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
             (r["model"], f"{r['accuracy']:.1%}", errs, f"{r['parameters']:,}", seconds, r["notebook"][:2])
         )
     table([dict(zip(head, line, strict=True)) for line in lines])
-    bars(
-        {r["model"]: 100 * r["accuracy"] for r in rows},
-        f"Test accuracy on the same {rows[0]['tested']:,} reviews",
-        "test accuracy in %, with the 95% interval",
-        alt,
-        errors=errors,
-        baseline=("most frequent class", 100 * baseline),
-    )
+    figure, axes = plt.subplots(figsize=(10, 1.8 + 0.55 * len(rows)))
+    for place, r in enumerate(rows):
+        axes.errorbar(100 * r["accuracy"], place, xerr=errors[r["model"]], fmt="o", color=BLUE, capsize=6)
+    axes.set_yticks(range(len(rows)), [r["model"] for r in rows])
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="test accuracy in %, with its 95% interval")
+    axes.set_title(f"The same {rows[0]['tested']:,} reviews for every model")
+    show(figure, alt)
 
 
 def heatmap(

@@ -22,8 +22,9 @@ PROJECT = "deep-learning-companion"
 SERVER = "https://api.wandb.ai"
 # From 0.31 on, `wandb login` files the same account's key under this name.
 SERVER_ALIAS = "api.forge.coreweave.com"
-# A talk cannot wait longer: for the server's first word, for a run to begin, and for its last upload.
-ANSWER_SECONDS, BEGIN_SECONDS, FINISH_SECONDS = 3, 5, 8
+# A talk cannot wait longer: for the server's first word, for a run to begin, for a table (which asks the
+# server whether it takes tables), and for the last upload.
+ANSWER_SECONDS, BEGIN_SECONDS, LOG_SECONDS, FINISH_SECONDS = 3, 5, 6, 8
 MODES = {
     "online": "online",
     "shared": "online",
@@ -97,7 +98,8 @@ class Run:
     """One W&B run. No method raises for trouble of W&B's, and without W&B they do nothing."""
 
     def __init__(self, run):
-        self._run, self._told, self._finished = run, False, run is None
+        self._run, self._finished = run, run is None
+        self._told = self._given_up = False
         if run is not None:
             self._offline, self._folder = run.offline, Path(run.dir).parent
             _session.run = self
@@ -200,29 +202,38 @@ class Run:
             return
         self._finished, _session.run = True, None
         try:
-            self._run.finish(exit_code=exit_code)
+            _within(FINISH_SECONDS + 1, lambda: self._run.finish(exit_code=exit_code))
         except TimeoutError:
-            self._offline, _session.failed = True, _account()
-            path = settings.shorten(self._folder)
-            print(
-                f"W&B: the server stopped answering; the log is safe in {path}, "
-                f"upload it with `wandb sync {path}`."
-            )
+            self._give_up()
         except Exception as error:
-            self._tell(error)
+            self._tell(f"{_one_line(error)}; a part of the log is lost")
 
     def _try(self, action):
-        if self._run is None:
+        if self._run is None or self._given_up:
             return
         try:
-            action()
+            _within(LOG_SECONDS, action)
+        except TimeoutError:
+            self._give_up()
         except Exception as error:
-            self._tell(error)
+            self._tell(f"{_one_line(error)}; a part of the log is lost, training goes on")
 
-    def _tell(self, error):
+    def _give_up(self):
+        """Wait no more for a server that died, in this run and in those that follow."""
+        if not self._offline:
+            _session.failed = _account()
+        self._given_up = self._offline = True
+        path = settings.shorten(self._folder)
+        self._tell(
+            f"the server stopped answering; the log so far is in {path}, `wandb sync {path}` uploads it"
+        )
+        if self._finished:
+            _forget_service()
+
+    def _tell(self, line):
         if not self._told:
             self._told = True
-            print(f"W&B: {_one_line(error)}; a part of the log is lost, training goes on.")
+            print(f"W&B: {line}.")
 
 
 def record(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
@@ -349,32 +360,22 @@ def _why_not_online() -> str:
         return "no key (set WANDB_API_KEY, or run `wandb login`)"
     if len(key) < 40:
         return f"the key has {len(key)} characters, a valid one has at least 40 (check WANDB_API_KEY)"
-    answers = queue.Queue()
 
     def ask():
         query = {"query": "query Viewer { viewer { id } }"}
-        try:
-            answer = requests.post(f"{server}/graphql", json=query, auth=("api", key), timeout=ANSWER_SECONDS)
-            if answer.status_code in (401, 403):
-                answers.put(f"{host} refused the key (check WANDB_API_KEY)")
-            elif not answer.ok:
-                answers.put(f"{host} answered {answer.status_code}")
-            else:
-                known = answer.json()["data"]["viewer"]
-                answers.put("" if known else f"{host} does not know the key (check WANDB_API_KEY)")
-        except requests.Timeout:
-            answers.put(f"{host} did not answer in {ANSWER_SECONDS} s")
-        except requests.ConnectionError:
-            answers.put(f"{host} cannot be reached")
-        except Exception as error:  # such as the sign-in page of a hotel's network
-            answers.put(f"{host} did not answer as a W&B server does ({type(error).__name__})")
+        answer = requests.post(f"{server}/graphql", json=query, auth=("api", key), timeout=ANSWER_SECONDS)
+        if answer.status_code in (401, 403) or (answer.ok and not answer.json()["data"]["viewer"]):
+            return f"{host} refused the key (check WANDB_API_KEY)"
+        return "" if answer.ok else f"{host} answered {answer.status_code}"
 
-    # In a thread because no timeout covers a name look-up that hangs, or an answer that trickles in.
-    threading.Thread(target=ask, daemon=True).start()
     try:
-        return answers.get(timeout=ANSWER_SECONDS + 0.5)
-    except queue.Empty:
+        return _within(ANSWER_SECONDS, ask)
+    except (TimeoutError, requests.Timeout):
         return f"{host} did not answer in {ANSWER_SECONDS} s"
+    except requests.ConnectionError:
+        return f"{host} cannot be reached"
+    except Exception as error:  # such as the sign-in page of a hotel's network
+        return f"{host} did not answer as a W&B server does ({type(error).__name__})"
 
 
 def _begin(where: str, name: str, config: dict):
@@ -421,13 +422,30 @@ def _forget_service() -> None:
     If it has died, every later run would fail; if it still tries to begin a run, wandb 0.28 would wait for
     it for minutes when the notebook ends.
     """
+    import wandb
 
-    def forget():
-        with contextlib.suppress(Exception):
-            import wandb
+    with contextlib.suppress(Exception):
+        _within(1, wandb.teardown)
 
-            wandb.teardown()
 
-    thread = threading.Thread(target=forget, daemon=True)
-    thread.start()
-    thread.join(1)
+def _within(seconds: float, action):
+    """Return what `action` returns; raise what it raises, or TimeoutError when time is up.
+
+    It runs in a thread, because no setting covers all: a name look-up that hangs, an answer that trickles in.
+    """
+    answers = queue.Queue()
+
+    def act():
+        try:
+            answers.put((action(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    threading.Thread(target=act, daemon=True).start()
+    try:
+        value, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error:
+        raise error
+    return value
