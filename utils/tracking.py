@@ -24,7 +24,7 @@ SERVER = "https://api.wandb.ai"
 SERVER_ALIAS = "api.forge.coreweave.com"
 # A talk cannot wait longer: for the server's first word, for a run to begin, for a table (which asks the
 # server whether it takes tables), and for the last upload.
-ANSWER_SECONDS, BEGIN_SECONDS, LOG_SECONDS, FINISH_SECONDS = 3, 5, 6, 8
+ANSWER_SECONDS, BEGIN_SECONDS, LOG_SECONDS, FINISH_SECONDS = 3, 5, 5, 8
 MODES = {
     "online": "online",
     "shared": "online",
@@ -202,7 +202,9 @@ class Run:
             return
         self._finished, _session.run = True, None
         try:
-            _within(FINISH_SECONDS + 1, lambda: self._run.finish(exit_code=exit_code))
+            # wandb keeps to FINISH_SECONDS itself; a server that is known to be dead is not waited for again.
+            limit = 2 if self._given_up else FINISH_SECONDS + 1
+            _within(limit, lambda: self._run.finish(exit_code=exit_code))
         except TimeoutError:
             self._give_up()
         except Exception as error:
@@ -224,9 +226,7 @@ class Run:
             _session.failed = _account()
         self._given_up = self._offline = True
         path = settings.shorten(self._folder)
-        self._tell(
-            f"the server stopped answering; the log so far is in {path}, `wandb sync {path}` uploads it"
-        )
+        self._tell(f"the server stopped answering; the log is safe in {path}, `wandb sync {path}` uploads it")
         if self._finished:
             _forget_service()
 
@@ -257,7 +257,9 @@ def record(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
-                line = b"\n" + line  # behind a row that a kill cut off
+                line = (
+                    b"\n" + line
+                )  # behind a row that a kill cut off, or one being written: a blank line at most
         file.write(line)
 
 
@@ -332,7 +334,8 @@ def _bytes(picture):
 
 
 def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first.split(". ")[0].rstrip(".")  # what follows is advice for those who call wandb themselves
 
 
 def _account() -> tuple[str, str]:
