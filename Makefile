@@ -34,7 +34,7 @@ lint: $(READY)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 unit: $(READY)
-	@$(TESTING) $(BIN)/python -m pytest tests
+	@$(TESTING) $(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 nbval: $(READY)
 	@rm -rf build/test
@@ -58,8 +58,9 @@ bench: $(READY)  ## print speeds as ratios (tests/benchmarks), never part of a t
 
 lock: $(READY)  ## write requirements.lock anew from requirements.txt and pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
+	@echo "# Made by \`make lock\` from pyproject.toml and requirements.txt; what make and CI install." > requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --extra dev pyproject.toml \
-		--no-header --no-annotate -o requirements.lock
+		--no-header --no-annotate >> requirements.lock
 
 clean:  ## remove the environment, builds and runs; data/cache stays
 	rm -rf $(VENV) build runs .pytest_cache .ruff_cache

@@ -4,15 +4,18 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-keras = pytest.importorskip("keras")
-tf = pytest.importorskip("tensorflow")
+from utils import settings, training
 
-from utils import settings, training  # noqa: E402
-
+# Both are Keras's view of a data set that shuffles itself, and of one whose length is not known.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),
+    pytest.mark.filterwarnings("ignore:Your input ran out of data"),
+]
 EPOCHS, BATCHES = 4, 4
 CONFIG = SimpleNamespace(rate=0.01, units=[5])
 

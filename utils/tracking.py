@@ -132,27 +132,21 @@ class Run:
             lambda: self._run.log(values, step=None if step is None else max(step, int(self._run.step)))
         )
 
-    def table(self, key: str, columns: list, rows: list | None = None) -> None:
+    def table(self, key: str, rows: list[dict]) -> None:
         """Log a table.
 
         Args:
             key: its name.
-            columns: names of the columns; or, without `rows`, dicts whose keys are the columns.
-            rows: one list of values for each row.
+            rows: dicts with the same keys, which become the columns.
         """
 
         def log():
             import wandb
 
-            names, lines = columns, rows
-            if rows is None:
-                names = list(columns[0]) if columns else []
-                lines = [[row[column] for column in names] for row in columns]
+            columns = list(rows[0])
+            data = [[row[column] for column in columns] for row in rows]
             # Otherwise one empty cell in a column of numbers makes W&B refuse the table.
-            made = wandb.Table(
-                columns=list(names), data=[list(line) for line in lines], allow_mixed_types=True
-            )
-            self._run.log({key: made})
+            self._run.log({key: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
 
         self._try(log)
 
