@@ -459,6 +459,8 @@ def program(code):
     """Start Python on some code, with the test's project folder and cache."""
     head = "import os, sys; from pathlib import Path; from utils import downloads, settings\n"
     head += f"settings.ROOT = Path({str(settings.ROOT)!r})\n"
+    # A test run started in the background ignores Ctrl-C, and so would its children.
+    head += "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     return subprocess.Popen(
         [sys.executable, "-c", head + code],
         cwd=PROJECT,
