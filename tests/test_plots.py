@@ -111,7 +111,7 @@ def test_table_escapes_text_and_aligns_numbers(shown):
     data, _ = shown[0]
     assert "&lt;br /&gt;" in data["text/html"] and "<br" not in data["text/html"]
     assert data["text/plain"].splitlines()[2].endswith("    9")
-    assert "text-align: right" in data["text/html"]
+    assert [data["text/html"].count(f"text-align: {side}") for side in ("left", "right")] == [3, 3]
 
 
 def test_colours_stay_apart_for_colour_blind_readers():

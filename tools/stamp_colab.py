@@ -24,7 +24,8 @@ def badge(repository: str, name: str) -> str:
         site = "https://colab.research.google.com"
         target = f"{site}/github/{repository}/blob/HEAD/notebooks/{name}"
         line = f"[![Open in Colab]({site}/assets/colab-badge.svg)]({target})"
-    return f"<!-- badge -->{line}<!-- /badge -->"
+    # On lines of their own: within the line of a comment, Markdown would not be read.
+    return f"<!-- badge -->\n\n{line}\n\n<!-- /badge -->"
 
 
 def stamp(path: Path, repository: str) -> None:

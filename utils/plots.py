@@ -74,8 +74,11 @@ def table(rows: list[dict]) -> None:
         "colalign": ["right" if right else "left" for right in numeric],
     }
     wrapped = {key: [textwrap.fill(cell, 60) for cell in column] for key, column in cells.items()}
+    html = str(tabulate(cells, tablefmt="html", **layout))
+    for cell in ("<td>", "<th>"):  # Jupyter's own style would push them to the right
+        html = html.replace(cell, f'{cell[:-1]} style="text-align: left;">')
     data = {
-        "text/html": str(tabulate(cells, tablefmt="html", **layout)),
+        "text/html": html,
         "text/plain": tabulate(wrapped, tablefmt="simple", **layout),
     }
     display(data, raw=True)
