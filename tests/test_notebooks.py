@@ -78,7 +78,8 @@ def test_has_exercises_with_folded_solutions_and_a_recap(notebook):
     assert exercises == len(solutions) >= 2
     assert prose(notebook).count("<details><summary>Hint") == exercises
     for cell in solutions:
-        assert cell.metadata["jupyter"]["source_hidden"] and "solution" in cell.metadata["tags"]
+        assert cell.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
+        assert "solution" in cell.metadata["tags"]
 
 
 def test_session_times_are_well_formed(notebook):

@@ -1,7 +1,8 @@
-"""Print how much faster five epochs on bags of bigrams are when the vectors are cached.
+"""Print how much faster five epochs on bags of bigrams are than with the book's settings.
 
-The book's settings vectorize in every epoch with four parallel calls; the notebook vectorizes once and
-keeps float16. Same reviews, same network, one run; the machine should have nothing else to do.
+The book vectorizes in every epoch, with four parallel calls, in batches of 32; notebook 01 vectorizes once,
+keeps float16 and shuffles batches of 64. Same reviews, same network, one run; the machine should have
+nothing else to do.
 """
 
 import time
@@ -32,16 +33,17 @@ def seconds(dataset, places):
 
 def main():
     """Measure both ways and print their ratio."""
-    reviews = datasets.reviews(8_000, 1, 1)
+    reviews = datasets.reviews(validation=1, test=1)
     settings.banner(reviews)
     vectorizer = keras.layers.TextVectorization(20_000, output_mode="multi_hot", ngrams=2)
     vectorizer.adapt(tf.data.Dataset.from_tensor_slices(reviews.train.texts).batch(256))
-    source = tf.data.Dataset.from_tensor_slices((reviews.train.texts, reviews.train.labels)).batch(32)
-    book = source.map(lambda text, label: (vectorizer(text), label), num_parallel_calls=4)
-    ours = source.map(lambda text, label: (tf.cast(vectorizer(text), "float16"), label), tf.data.AUTOTUNE)
-    ours = ours.cache().prefetch(tf.data.AUTOTUNE)
+    source = tf.data.Dataset.from_tensor_slices((reviews.train.texts, reviews.train.labels))
+    book = source.batch(32).map(lambda text, label: (vectorizer(text), label), num_parallel_calls=4)
+    vectors = source.batch(64).map(lambda text, label: (tf.cast(vectorizer(text), "float16"), label))
+    vectors = vectors.unbatch().cache().apply(tf.data.experimental.assert_cardinality(len(reviews.train)))
+    ours = vectors.shuffle(len(reviews.train), seed=0).batch(64).prefetch(tf.data.AUTOTUNE)
     slow, fast = (seconds(dataset, vectorizer.vocabulary_size()) for dataset in (book, ours))
-    print(f"{EPOCHS} epochs, the book's settings {slow:.1f} s, cached {fast:.1f} s")
+    print(f"{EPOCHS} epochs, the book's settings {slow:.1f} s, the notebook's {fast:.1f} s")
     print(f"ratio {slow / fast:.1f}")
 
 
