@@ -113,7 +113,9 @@ def _read(paths: list[Path]) -> Split:
         # line and could not load one that contains them.
         texts = [" ".join(path.read_text(encoding="utf-8").splitlines()) for path in paths]
     except (OSError, UnicodeDecodeError) as error:
-        raise downloads.Unavailable(f"a review cannot be read: {error}. Run `make data` again.") from error
+        raise downloads.Unavailable(
+            f"a review cannot be read: {error}. Delete its data set's folder and run `make data`."
+        ) from error
     return Split(texts, np.array([path.parent.name == "pos" for path in paths], dtype="uint8"))
 
 

@@ -9,12 +9,10 @@ import fnmatch
 import gzip
 import hashlib
 import os
-import queue
 import shutil
 import sys
 import tarfile
 import tempfile
-import threading
 import time
 import tomllib
 import zipfile
@@ -256,30 +254,19 @@ def _transfer(source: Source, url: str, start: int, patience: float, progress: b
 
 def _answer(url: str, start: int, patience: float) -> requests.Response:
     """Ask for a file from byte `start` on; return the response once its headers are there."""
-    answers = queue.Queue()
-
-    def ask():
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-        try:
-            # Less, so that a host's second address gets its chance where the first one is a dead end.
-            timeout = (0.75 * patience, STALL_SECONDS)
-            answers.put(requests.get(url, headers=headers, stream=True, timeout=timeout))
-        except Exception as error:
-            answers.put(error)
-
-    # In a thread because no timeout covers a name look-up that hangs.
-    threading.Thread(target=ask, daemon=True).start()
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    # Less, so that a host's second address gets its chance where the first one is a dead end.
+    timeout = (0.75 * patience, STALL_SECONDS)
     try:
-        answer = answers.get(timeout=patience)
-    except queue.Empty:
-        answer = requests.Timeout()
-    if isinstance(answer, requests.Timeout):
-        raise _Refused(f"did not answer in {patience:.0f} s")
-    if isinstance(answer, requests.exceptions.SSLError):
-        raise _Refused("has a certificate that this machine does not trust")
-    if isinstance(answer, Exception):
-        raise _Refused("cannot be reached")
-    return answer
+        return settings.within(
+            patience, lambda: requests.get(url, headers=headers, stream=True, timeout=timeout)
+        )
+    except (TimeoutError, requests.Timeout) as error:
+        raise _Refused(f"did not answer in {patience:.0f} s") from error
+    except requests.exceptions.SSLError as error:
+        raise _Refused("has a certificate that this machine does not trust") from error
+    except Exception as error:
+        raise _Refused("cannot be reached") from error
 
 
 def _accept(source: Source) -> bool:

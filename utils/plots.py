@@ -10,9 +10,9 @@ import textwrap
 import numpy as np
 from tabulate import tabulate
 
-# Okabe and Ito (2008): eight colours that stay apart for every common kind of colour blindness.
+# From Okabe and Ito (2008): colours that stay apart for every common kind of colour blindness.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
+PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#7F7F7F"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 
 
@@ -159,11 +159,9 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
     head = ("model", "test accuracy", "± points", "parameters", "training", "notebook")
     lines = [("most frequent class", f"{baseline:.1%}", "", "0", "0 s", "")]
     for r in rows:
-        seconds = f"{r['seconds']:.0f} s"
-        errs = f"{errors[r['model']]:.1f}"
-        lines.append(
-            (r["model"], f"{r['accuracy']:.1%}", errs, f"{r['parameters']:,}", seconds, r["notebook"][:2])
-        )
+        interval, seconds = f"{errors[r['model']]:.1f}", f"{r['seconds']:.0f} s"
+        size = f"{r['parameters']:,}"
+        lines.append((r["model"], f"{r['accuracy']:.1%}", interval, size, seconds, r["notebook"][:2]))
     table([dict(zip(head, line, strict=True)) for line in lines])
     figure, axes = plt.subplots(figsize=(10, 1.8 + 0.55 * len(rows)))
     for place, r in enumerate(rows):

@@ -1,10 +1,12 @@
-"""How much work a notebook does and where it keeps things: profile, seeds, quiet logs, folders, banner.
+"""How much work a notebook does, how long it waits and where it keeps things: profile, seeds, logs, folders.
 
 What a model computes does not belong here, nor does anything that only one notebook needs.
 """
 
 import os
+import queue
 import sys
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -122,6 +124,29 @@ def _no_stderr():
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def within(seconds: float, action):
+    """Return what `action` returns; raise what it raises, or TimeoutError when time is up.
+
+    It runs in a thread, because no setting covers all: a name look-up that hangs, an answer that trickles in.
+    """
+    answers = queue.Queue()
+
+    def act():
+        try:
+            answers.put((action(), None))
+        except BaseException as error:
+            answers.put((None, error))
+
+    threading.Thread(target=act, daemon=True).start()
+    try:
+        value, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error:
+        raise error
+    return value
 
 
 def devices() -> str:

@@ -9,9 +9,7 @@ import json
 import netrc
 import os
 import platform
-import queue
 import sys
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -198,7 +196,7 @@ class Run:
         try:
             # wandb keeps to FINISH_SECONDS itself; a server that is known to be dead is not waited for again.
             limit = 2 if self._given_up else FINISH_SECONDS + 1
-            _within(limit, lambda: self._run.finish(exit_code=exit_code))
+            settings.within(limit, lambda: self._run.finish(exit_code=exit_code))
         except TimeoutError:
             self._give_up()
         except Exception as error:
@@ -208,7 +206,7 @@ class Run:
         if self._run is None or self._given_up:
             return
         try:
-            _within(LOG_SECONDS, action)
+            settings.within(LOG_SECONDS, action)
         except TimeoutError:
             self._give_up()
         except Exception as error:
@@ -366,7 +364,7 @@ def _why_not_online() -> str:
         return "" if answer.ok else f"{host} answered {answer.status_code}"
 
     try:
-        return _within(ANSWER_SECONDS, ask)
+        return settings.within(ANSWER_SECONDS, ask)
     except (TimeoutError, requests.Timeout):
         return f"{host} did not answer in {ANSWER_SECONDS} s"
     except requests.ConnectionError:
@@ -422,27 +420,4 @@ def _forget_service() -> None:
     import wandb
 
     with contextlib.suppress(Exception):
-        _within(1, wandb.teardown)
-
-
-def _within(seconds: float, action):
-    """Return what `action` returns; raise what it raises, or TimeoutError when time is up.
-
-    It runs in a thread, because no setting covers all: a name look-up that hangs, an answer that trickles in.
-    """
-    answers = queue.Queue()
-
-    def act():
-        try:
-            answers.put((action(), None))
-        except BaseException as error:
-            answers.put((None, error))
-
-    threading.Thread(target=act, daemon=True).start()
-    try:
-        value, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error:
-        raise error
-    return value
+        settings.within(1, wandb.teardown)
