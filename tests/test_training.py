@@ -477,3 +477,51 @@ def test_a_model_that_is_not_built_is_refused():
     model.compile("sgd", "mse")
     with pytest.raises(settings.Stop, match="small: build the model before fit"):
         train(model)
+
+
+@pytest.fixture(scope="module")
+def ragged():
+    lengths = np.random.default_rng(0).integers(1, 180, 300)
+    rows = [[number + 1] * length for number, length in enumerate(lengths)]
+    return tf.ragged.constant(rows, dtype="int64"), np.arange(300)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_like_lengths_gives_every_sequence_once_and_little_padding(ragged, seed):
+    tokens, labels = ragged
+    dataset = training.like_lengths(tokens, labels, 16, seed)
+    for _ in range(2):
+        batches = [(ids.numpy(), numbers.numpy()) for ids, numbers in dataset]
+        assert len(batches) == dataset.cardinality()
+        assert sorted(np.concatenate([numbers for _, numbers in batches])) == labels.tolist()
+        for ids, numbers in batches:
+            assert len(ids) <= 16
+            real = tokens.row_lengths().numpy()[numbers]
+            assert ids.shape[1] == real.max() and real.max() - real.min() < 50
+            np.testing.assert_array_equal(np.count_nonzero(ids, axis=1), real)
+            np.testing.assert_array_equal(ids[:, 0], numbers + 1)
+
+
+def test_like_lengths_shuffles_with_a_seed_only(ragged):
+    def order(dataset):
+        return [np.concatenate([numbers for _, numbers in dataset]).tolist() for _ in range(2)]
+
+    plain = order(training.like_lengths(*ragged, 16))
+    assert plain[0] == plain[1]
+    first, again = (order(training.like_lengths(*ragged, 16, seed=1)) for _ in range(2))
+    assert first == again and first[0] != first[1]
+
+
+def test_like_lengths_of_short_sequences_is_one_group():
+    tokens = tf.ragged.constant([[1], [2, 2], [3]], dtype="int64")
+    assert [ids.shape for ids, _ in training.like_lengths(tokens, np.zeros(3), 2)] == [(2, 2), (1, 1)]
+
+
+def test_predictions_come_back_in_the_given_order(ragged):
+    tokens, _ = ragged
+    inputs = keras.Input((None,), dtype="int64")
+    vectors = keras.layers.Embedding(301, 1, mask_zero=True, embeddings_initializer="normal")(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(vectors))
+    table = model.layers[1].get_weights()[0]
+    found = training.predict_lengths(model, tokens, batch=7)
+    np.testing.assert_allclose(found[:, 0], table[1:, 0], rtol=1e-4)

@@ -1,4 +1,4 @@
-"""What a live talk needs around a plain `model.fit`: resume, best weights, a time budget, the logger.
+"""What a live talk needs around a plain `model.fit`: resume, best weights, a time budget, logger, batches.
 
 Models, losses and the training loop itself do not belong here: `fit` runs unchanged.
 """
@@ -57,6 +57,58 @@ def callbacks(name, *, config, data=None, run=None, budget=None, monitor="val_lo
     # The logger comes last: an epoch is on disk before it is logged, so no kill can log it twice.
     made = [_Resume(name, config, data, monitor, clock), clock, logger and _finished_only(logger, clock)]
     return [callback for callback in made if callback]
+
+
+def like_lengths(tokens, labels, batch: int, seed: int | None = None):
+    """Make batches of sequences of about the same length, each padded with zeros to its own longest one.
+
+    Lengths are grouped by fifties. What an epoch costs then follows from the words that there are, and not
+    from the longest review: notebook 02 builds and measures it.
+
+    Args:
+        tokens: ragged tensor (samples, None) of token ids, as from `TextVectorization(ragged=True)`.
+        labels: (samples,).
+        batch: samples a batch; a group's last batch may hold fewer.
+        seed: shuffles anew in every epoch; without it the order stays the same.
+
+    Returns:
+        A `tf.data.Dataset` of ids (batch, length) and labels (batch,).
+    """
+    import tensorflow as tf
+
+    lengths = tokens.row_lengths().numpy()
+    edges = np.arange(50, lengths.max(), 50)
+    # A row of a ragged tensor is typed as ragged too, until a map has returned it.
+    dataset = tf.data.Dataset.from_tensor_slices((tokens, labels)).map(lambda ids, label: (ids, label))
+    if seed is not None:
+        dataset = dataset.shuffle(len(labels), seed=seed)
+    sizes = [batch] * (len(edges) + 1)
+    grouped = dataset.bucket_by_sequence_length(lambda ids, _: tf.size(ids), edges.tolist(), sizes)
+    # Each group gives as many batches in every epoch; Keras warns of a data set that ends unannounced.
+    batches = -(-np.bincount(np.digitize(lengths, edges)) // batch)
+    grouped = grouped.apply(tf.data.experimental.assert_cardinality(batches.sum()))
+    return grouped.prefetch(tf.data.AUTOTUNE)
+
+
+def predict_lengths(model, tokens, batch: int = 256) -> np.ndarray:
+    """Predict sequences sorted by length, so that little is padding; return the results in the given order.
+
+    Args:
+        model: takes ids (batch, length).
+        tokens: ragged tensor (samples, None) of token ids.
+        batch: samples a batch.
+
+    Returns:
+        What the model gives, (samples, ...).
+    """
+    import tensorflow as tf
+
+    order = np.argsort(tokens.row_lengths().numpy(), kind="stable")
+    rows = tf.data.Dataset.from_tensor_slices(tf.gather(tokens, order)).batch(batch)
+    found = model.predict(rows.map(lambda ids: ids.to_tensor()).prefetch(tf.data.AUTOTUNE), verbose=0)
+    unsorted = np.empty_like(found)
+    unsorted[order] = found
+    return unsorted
 
 
 class _Resume(keras.callbacks.Callback):
