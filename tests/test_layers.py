@@ -121,13 +121,20 @@ def test_positions_make_the_order_matter():
     assert np.abs(pooled[0] - pooled[1]).max() > 1e-3
 
 
-def test_positional_embedding_is_token_plus_place():
+def test_positional_embedding_is_token_plus_place_times_root_of_width():
     layer = layers.PositionalEmbedding(20, 10, 4)
     found = layer(TOKENS).numpy()
     tokens, places = (table.get_weights()[0] for table in (layer.tokens, layer.places))
     for row, ids in enumerate(TOKENS):
         for place, token in enumerate(ids):
-            np.testing.assert_allclose(found[row, place], tokens[token] + places[place], rtol=1e-6)
+            np.testing.assert_allclose(found[row, place], 2 * (tokens[token] + places[place]), rtol=1e-5)
+
+
+def test_tokens_begin_at_unit_size_and_places_near_zero():
+    layer = layers.PositionalEmbedding(200, 500, 64)
+    layer.build((None, None))
+    assert np.std(layer.tokens.get_weights()[0] * 8) == pytest.approx(1, rel=0.02)
+    assert np.std(layer.places.get_weights()[0] * 8) == pytest.approx(0.16, rel=0.02)
 
 
 def test_dropout_works_in_training_only():

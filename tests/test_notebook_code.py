@@ -50,16 +50,17 @@ def test_notebook_03_and_utils_have_the_same_layers(name, sizes, inputs):
 @pytest.fixture
 def vectors(tmp_path):
     path = tmp_path / "glove.txt"
-    path.write_text("the 0.1 0.2\nfilm -1 2.5\nplot 3 4\n", encoding="utf-8")
+    path.write_text("the 0.1 0.2\nfilm -1 2.5\n. . . 3 4\n", encoding="utf-8")
     return path
 
 
 def test_word_vectors_are_read_and_covered(vectors):
     cells = define("02_sequence_models", "read_vectors", "coverage")
-    found = cells["read_vectors"](vectors, {"film", "the", "zebra"})
+    found = cells["read_vectors"](vectors, {"film", "the", "zebra", ". . ."})
     assert {word: row.tolist() for word, row in found.items()} == {
         "the": pytest.approx([0.1, 0.2]),
         "film": [-1, 2.5],
+        ". . .": [3, 4],
     }
     cells["coverage"].__globals__["vocabulary"] = ["", "[UNK]", "the", "film", "zebra"]
     # Padding and unknown, however frequent, count neither as words nor as text.

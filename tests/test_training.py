@@ -525,3 +525,22 @@ def test_predictions_come_back_in_the_given_order(ragged):
     table = model.layers[1].get_weights()[0]
     found = training.predict_lengths(model, tokens, batch=7)
     np.testing.assert_allclose(found[:, 0], table[1:, 0], rtol=1e-4)
+
+
+def test_a_training_step_is_traced_once(monkeypatch):
+    calls = []
+
+    class Counts(keras.layers.Layer):
+        def call(self, inputs):
+            calls.append(1)
+            return inputs
+
+    def traces(extra):
+        inputs = keras.Input((2,))
+        model = keras.Model(inputs, keras.layers.Dense(1)(Counts()(inputs)))
+        model.compile("adam", "mse")
+        calls.clear()
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), batch_size=2, verbose=0, callbacks=extra)
+        return len(calls)
+
+    assert traces(training.callbacks("counts", config={})) < traces([])

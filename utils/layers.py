@@ -74,7 +74,10 @@ class TransformerEncoder(keras.layers.Layer):
 class PositionalEmbedding(keras.layers.Layer):
     """A vector for each token plus one for its place, both learned; token 0 is padding and makes the mask.
 
-    The paper compares it with fixed sinusoids in section 3.5 and table 3, row E, and finds them equal.
+    Both tables are multiplied by the root of their width, as in section 3.4 of Vaswani et al. 2017: vectors
+    then have about unit length in each dimension, large enough for attention to tell them apart, while the
+    numbers that are learned stay small. Places begin close to zero, so that order is learned where it
+    helps. Section 3.5 and row E of table 3 compare learned places with sinusoids and find them equal.
 
     Args:
         sequence_length: the longest sequence, and the number of places learned.
@@ -85,8 +88,10 @@ class PositionalEmbedding(keras.layers.Layer):
     def __init__(self, sequence_length, input_dim, output_dim, **kwargs):
         super().__init__(**kwargs)
         self.sequence_length, self.input_dim, self.output_dim = sequence_length, input_dim, output_dim
-        self.tokens = keras.layers.Embedding(input_dim, output_dim, mask_zero=True)
-        self.places = keras.layers.Embedding(sequence_length, output_dim)
+        self.scale = output_dim**0.5
+        normal = keras.initializers.RandomNormal
+        self.tokens = keras.layers.Embedding(input_dim, output_dim, normal(1 / self.scale), mask_zero=True)
+        self.places = keras.layers.Embedding(sequence_length, output_dim, normal(0.02))
 
     def build(self, input_shape):
         """Make both tables."""
@@ -102,7 +107,8 @@ class PositionalEmbedding(keras.layers.Layer):
         length = inputs.shape[1]
         if length is not None and length > self.sequence_length:
             raise ValueError(f"{length} tokens, but only {self.sequence_length} places: cut the text.")
-        return self.tokens(inputs) + self.places.embeddings[: ops.shape(inputs)[1]]
+        places = self.places.embeddings[: ops.shape(inputs)[1]]
+        return self.scale * (self.tokens(inputs) + places)
 
     def compute_mask(self, inputs, mask=None):
         """Say which tokens are words: all but 0."""

@@ -124,6 +124,10 @@ class _Resume(keras.callbacks.Callback):
         facts = [self.config, settings.profile(), self.params["epochs"], self.params["steps"]]
         label = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower()).strip("-")
         self.path = settings.run_folder("models") / f"{label}-{_fingerprint(self.model, facts)}.npz"
+        optimizer = getattr(self.model, "optimizer", None)
+        if type(self.model).train_step is keras.Model.train_step and optimizer and not optimizer.built:
+            # A first step that has to make the optimizer's variables is traced twice, for a second or more.
+            optimizer.build(self.model.trainable_variables)
         if self.path.exists():
             self._load()
         past, epochs = self.past, self.params["epochs"]
