@@ -89,9 +89,9 @@ class PositionalEmbedding(keras.layers.Layer):
         super().__init__(**kwargs)
         self.sequence_length, self.input_dim, self.output_dim = sequence_length, input_dim, output_dim
         self.scale = output_dim**0.5
-        normal = keras.initializers.RandomNormal
-        self.tokens = keras.layers.Embedding(input_dim, output_dim, normal(1 / self.scale), mask_zero=True)
-        self.places = keras.layers.Embedding(sequence_length, output_dim, normal(0.02))
+        near, unit = (keras.initializers.RandomNormal(stddev=spread) for spread in (0.02, 1 / self.scale))
+        self.tokens = keras.layers.Embedding(input_dim, output_dim, unit, mask_zero=True)
+        self.places = keras.layers.Embedding(sequence_length, output_dim, near)
 
     def build(self, input_shape):
         """Make both tables."""

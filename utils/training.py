@@ -125,7 +125,8 @@ class _Resume(keras.callbacks.Callback):
         label = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower()).strip("-")
         self.path = settings.run_folder("models") / f"{label}-{_fingerprint(self.model, facts)}.npz"
         optimizer = getattr(self.model, "optimizer", None)
-        if type(self.model).train_step is keras.Model.train_step and optimizer and not optimizer.built:
+        plain = self.count and type(self.model).train_step is keras.Model.train_step
+        if plain and optimizer and not optimizer.built:
             # A first step that has to make the optimizer's variables is traced twice, for a second or more.
             optimizer.build(self.model.trainable_variables)
         if self.path.exists():
