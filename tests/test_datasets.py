@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from utils import datasets, downloads, settings
+from utils import datasets, downloads, sentences, settings
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +86,77 @@ def test_unknown_data_word_is_refused(monkeypatch):
     monkeypatch.setenv("COMPANION_DATA", "toy")
     with pytest.raises(settings.Stop, match="auto, real, sample"):
         datasets.reviews()
+
+
+@pytest.fixture
+def spa_eng(tmp_path, monkeypatch):
+    """A file like spa-eng's: sentences with one to three translations, some with a column for the source."""
+    folder = tmp_path / "cache" / "spa-eng"
+    folder.mkdir(parents=True)
+    lines = []
+    for number in range(3_000):
+        for copy in range(1 + number % 3):
+            end = "\tCC-BY 2.0" if number % 2 else ""
+            lines.append(
+                f"Sentence {number} is here{'.!'[copy % 2]}\tLa frase {number}, {copy}, está aquí.{end}"
+            )
+    (folder / "spa.txt").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
+    return folder / "spa.txt"
+
+
+def number(text):
+    return int(text.split()[1])
+
+
+@pytest.mark.parametrize("data", ["real", "sample"])
+def test_no_english_sentence_stands_in_two_parts(spa_eng, monkeypatch, data):
+    monkeypatch.setenv("COMPANION_DATA", data)
+    pairs = datasets.sentence_pairs(2_000, 300, 300)
+    assert pairs.source == data and pairs.card and data in pairs.label
+    parts = [pairs.train, pairs.validation, pairs.test]
+    assert [len(part) for part in parts] == [2_000, 300, 300]
+    # Not even with another sign at its end or other capitals, as "Sentence 7 is here!" in the file above.
+    plain = [{text.lower().rstrip(".!?") for text in part.english} for part in parts]
+    assert not (plain[0] & plain[1] or plain[0] & plain[2] or plain[1] & plain[2])
+    for name, part in zip(("train", "validation", "test"), parts, strict=True):
+        assert {sentences.part_of(text) for text in part.english} == {name}
+        assert len(part.english) == len(part.spanish)
+
+
+def test_real_pairs_stay_together_and_fewer_are_the_beginning_of_more(spa_eng):
+    few, more = datasets.sentence_pairs(100, 50, 60), datasets.sentence_pairs(900, 90, 60)
+    assert few.source == "real" and few.train.alignments is None
+    assert few.train.english == more.train.english[:100] and few.test.spanish == more.test.spanish
+    for english, spanish in zip(more.train.english, more.train.spanish, strict=True):
+        assert number(english) == int(spanish.split()[2].rstrip(",")) and "CC-BY" not in spanish
+
+
+def test_too_few_real_pairs_give_the_sample_and_one_line(spa_eng, monkeypatch, capsys):
+    spa_eng.write_text(spa_eng.read_text(encoding="utf-8")[:2_000], encoding="utf-8")
+    assert datasets.sentence_pairs(500, 20, 20).source == "sample"
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "too few" in said and "make data" in said
+    spa_eng.write_bytes(b"Caf\xe9\tbar\n")
+    assert datasets.sentence_pairs(500, 20, 20).source == "sample"
+    assert "cannot be read" in capsys.readouterr().out
+    monkeypatch.setenv("COMPANION_DATA", "real")
+    with pytest.raises(downloads.Unavailable, match="make data"):
+        datasets.sentence_pairs(500, 20, 20)
+
+
+def test_a_notebook_may_ask_for_the_sample_beside_real_pairs(spa_eng):
+    pairs = datasets.sentence_pairs(50, 10, 10, source="sample")
+    assert pairs.source == "sample" and len(pairs.train.alignments) == 50
+    for english, spanish, links in zip(
+        pairs.train.english, pairs.train.spanish, pairs.train.alignments, strict=True
+    ):
+        sides = len(sentences.tokens(english)), len(sentences.tokens(spanish))
+        assert links and all(0 <= e < sides[0] and 0 <= s < sides[1] for e, s in links)
+
+
+@pytest.mark.parametrize("count", [0, 80_001])
+def test_impossible_counts_of_pairs_are_refused(monkeypatch, count):
+    monkeypatch.setenv("COMPANION_DATA", "sample")
+    with pytest.raises(settings.Stop, match="pairs asked for: there are 1 to 80,000"):
+        datasets.sentence_pairs(train=count)

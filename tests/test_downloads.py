@@ -455,6 +455,37 @@ def test_an_archive_that_cannot_be_read_is_refused(cache, archived, kind, damage
     assert left(cache) == [f"box.{kind}"]
 
 
+@pytest.mark.parametrize("level", [0, 9])
+def test_an_archive_packed_anew_is_right_if_the_member_that_counts_is(cache, host, level):
+    content = b"Go.\tVe.\n" * 2_000
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+        archive.writestr("box/pairs.txt", content)
+    host.body = file.getvalue()
+    describe(f"{host.url}/box.zip", host.body, folder="box", member="box/pairs.txt")
+    path = settings.ROOT / "data" / "sources.toml"
+    told = path.read_text(encoding="utf-8")
+    path.write_text(
+        told.replace(hashlib.sha256(host.body).hexdigest(), hashlib.sha256(content).hexdigest()),
+        encoding="utf-8",
+    )
+    assert (downloads.unpack("thing") / "pairs.txt").read_bytes() == content
+
+
+@pytest.mark.parametrize("members", [{"box/pairs.txt": b"changed"}, {"box/other.txt": b"right"}, None])
+def test_an_archive_without_the_right_member_is_refused(cache, host, members):
+    host.body = packed("zip", members) if members else b"no archive at all"
+    describe(f"{host.url}/box.zip", host.body, folder="box", member="box/pairs.txt")
+    path = settings.ROOT / "data" / "sources.toml"
+    told = path.read_text(encoding="utf-8")
+    path.write_text(
+        told.replace(hashlib.sha256(host.body).hexdigest(), hashlib.sha256(b"right").hexdigest()),
+        encoding="utf-8",
+    )
+    assert "sha256" in refusal(fetch)
+    assert left(cache) == []
+
+
 def program(code):
     """Start Python on some code, with the test's project folder and cache."""
     head = "import os, sys; from pathlib import Path; from utils import downloads, settings\n"

@@ -12,6 +12,7 @@ TOKENS = np.array([[5, 3, 9, 2, 7, 3], [4, 4, 8, 6, 1, 2]])
 MAKE = {
     "TransformerEncoder": lambda: layers.TransformerEncoder(8, 16, 2, dropout=0.1),
     "PositionalEmbedding": lambda: layers.PositionalEmbedding(60, 10, 8),
+    "TransformerDecoder": lambda: layers.TransformerDecoder(8, 16, 2, dropout=0.1),
 }
 EVERY = [name for name, item in vars(layers).items() if inspect.isclass(item)]
 
@@ -22,7 +23,11 @@ def model_of(name):
     layer = MAKE[name]()
     ids = "Embedding" in name
     vectors = inputs if ids else keras.layers.Embedding(10, 8, mask_zero=True)(inputs)
-    return keras.Model(inputs, layer(vectors)), layer
+    # A decoder gets its own input as the source too: what holds for one place must hold for both.
+    given = (
+        [vectors, keras.layers.Embedding(10, 8, mask_zero=True)(inputs)] if "Decoder" in name else [vectors]
+    )
+    return keras.Model(inputs, layer(*given)), layer
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +70,8 @@ def test_saved_and_loaded_it_is_the_same(name, tmp_path, recwarn):
 def test_weights_are_there_once_built(name):
     _, layer = model_of(name)
     fresh = type(layer).from_config(layer.get_config())
-    fresh.build((None, None) if "Embedding" in name else (None, None, 8))
+    shape = (None, None) if "Embedding" in name else (None, None, 8)
+    fresh.build(*[shape] * (2 if "Decoder" in name else 1))
     assert [w.shape for w in fresh.weights] == [w.shape for w in layer.weights]
 
 
@@ -137,18 +143,138 @@ def test_tokens_begin_at_unit_size_and_places_near_zero():
     assert np.std(layer.places.get_weights()[0] * 8) == pytest.approx(0.16, rel=0.02)
 
 
-def test_dropout_works_in_training_only():
-    encoder = layers.TransformerEncoder(8, 16, 2, dropout=0.5)
-    vectors = np.ones((1, 4, 8), "float32")
-    np.testing.assert_array_equal(encoder(vectors), encoder(vectors, training=False))
-    assert np.abs(encoder(vectors, training=True) - encoder(vectors)).max() > 0.01
+@pytest.mark.parametrize("name", ["TransformerEncoder", "TransformerDecoder"])
+def test_dropout_works_in_training_only(name):
+    layer = getattr(layers, name)(8, 16, 2, dropout=0.5)
+    vectors = [np.ones((1, 4, 8), "float32")] * (2 if "Decoder" in name else 1)
+    np.testing.assert_array_equal(layer(*vectors), layer(*vectors, training=False))
+    assert np.abs(layer(*vectors, training=True) - layer(*vectors)).max() > 0.01
+
+
+@pytest.fixture
+def translator():
+    """Two blocks of a decoder over token ids, with biases that are not zero either, and the layers in it."""
+    read, written = (keras.Input((None,), dtype="int64") for _ in range(2))
+    source, target = layers.PositionalEmbedding(80, 10, 8), layers.PositionalEmbedding(80, 10, 8)
+    decoders = [layers.TransformerDecoder(8, 16, 2) for _ in range(2)]
+    encoded, decoded = source(read), target(written)
+    for decoder in decoders:
+        decoded = decoder(decoded, encoded)
+    model = keras.Model([read, written], decoded)
+    random = np.random.default_rng(2)
+    model.set_weights([w + random.normal(size=w.shape) / 3 for w in model.get_weights()])
+    return model, source, target, decoders
+
+
+WRITTEN = np.array([[1, 5, 7, 2, 9, 3], [1, 8, 8, 4, 6, 2]])
+
+
+def test_decoder_never_sees_the_future(translator):
+    model, *_ = translator
+    plain = model.predict([TOKENS, WRITTEN], verbose=0)
+    for place in range(1, 6):
+        changed = WRITTEN.copy()
+        changed[:, place:] = 11 - changed[:, place:]
+        found = model.predict([TOKENS, changed], verbose=0)
+        np.testing.assert_array_equal(found[:, :place], plain[:, :place])
+        assert np.abs(found[:, place:] - plain[:, place:]).max(axis=(0, 2)).min() > 1e-3
+
+
+@pytest.mark.parametrize("padded", ["source", "target"])
+@pytest.mark.parametrize("junk", [False, True])
+def test_decoder_never_sees_padding(translator, padded, junk):
+    """More padding changes nothing beyond rounding; other vectors at the padding change not a single bit."""
+    _, source, target, decoders = translator
+    read, written = (
+        layer(np.pad(ids, ((0, 0), (0, 7)))).numpy() for layer, ids in ((source, TOKENS), (target, WRITTEN))
+    )
+    mask = np.arange(13)[None] < np.array([[6], [6]])
+    masks = {"inputs_mask": mask, "encoded_mask": mask}
+    plain = decoders[0](written, read, **masks).numpy()[:, :6]
+    if junk:
+        (read if padded == "source" else written)[:, 6:] = np.random.default_rng(0).normal(size=(2, 7, 8)) * 9
+        np.testing.assert_array_equal(decoders[0](written, read, **masks)[:, :6], plain)
+    else:
+        short = {"source": (written, read[:, :6]), "target": (written[:, :6], read)}[padded]
+        masks["encoded_mask" if padded == "source" else "inputs_mask"] = mask[:, :6]
+        np.testing.assert_allclose(decoders[0](*short, **masks)[:, :6], plain, atol=1e-5)
+
+
+def test_every_block_knows_the_padding_of_the_source(translator):
+    """Keras's attention takes the mask off its input, so that a second block might see padding."""
+    model, *_ = translator
+    plain = model.predict([TOKENS, WRITTEN], verbose=0)
+    padded = model.predict([np.pad(TOKENS, ((0, 0), (0, 30))), WRITTEN], verbose=0)
+    np.testing.assert_allclose(padded, plain, atol=1e-5)
+
+
+def test_decoder_reads_the_source_and_the_past(translator):
+    model, *_ = translator
+    plain = model.predict([TOKENS, WRITTEN], verbose=0)
+    other = TOKENS.copy()
+    other[:, 4] = 9
+    assert np.abs(model.predict([other, WRITTEN], verbose=0) - plain).max(axis=(0, 2)).min() > 1e-3
+    other = WRITTEN.copy()
+    other[:, 1] = 3
+    assert np.abs(model.predict([TOKENS, other], verbose=0) - plain)[:, 1:].max(axis=(0, 2)).min() > 1e-3
+
+
+def test_decoding_step_by_step_equals_decoding_at_once(translator):
+    model, source, target, decoders = translator
+    read = np.pad(TOKENS, ((0, 0), (0, 3)))
+    read[1, 4:] = 0
+    expected = model.predict([read, WRITTEN], verbose=0)
+    caches = [decoder.begin(source(read)) for decoder in decoders]
+    for place in range(6):
+        vectors = target(WRITTEN[:, place : place + 1], first=place)
+        for number, decoder in enumerate(decoders):
+            vectors, caches[number] = decoder.step(vectors, caches[number], read != 0)
+        np.testing.assert_allclose(vectors[:, 0], expected[:, place], atol=1e-5)
+        assert caches[0]["keys"].shape == (2, place + 1, 2, 4)
+
+
+def test_decoder_equals_its_parts_in_numpy():
+    decoder = layers.TransformerDecoder(8, 16, 2)
+    random = np.random.default_rng(0)
+    written, read = (random.normal(size=(1, n, 8)).astype("float32") for n in (4, 5))
+    decoder(written, read)
+    for variable in decoder.weights:
+        variable.assign(np.random.default_rng(len(variable.path)).normal(size=variable.shape) / 3)
+
+    def attend(layer, queries, others, allowed):
+        query, q, key, k, value, v, output, o = layer.get_weights()
+        heads = []
+        for h in range(2):
+            scores = (queries @ query[:, h] + q[h]) @ (others @ key[:, h] + k[h]).T / 2
+            powers = np.exp(np.where(allowed, scores, -np.inf))
+            weights = powers / powers.sum(axis=-1, keepdims=True)
+            heads.append(weights @ (others @ value[:, h] + v[h]) @ output[h])
+        return sum(heads) + o
+
+    def normalise(x, norm):
+        centred = x - x.mean(axis=-1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-3)
+        return scaled * norm.gamma.numpy() + norm.beta.numpy()
+
+    real = np.array([True, True, True, False, True])
+    found = attend(decoder.attention, written[0], written[0], np.tri(4, dtype=bool))
+    found = normalise(written[0] + found, decoder.attention_norm)
+    found = normalise(found + attend(decoder.cross_attention, found, read[0], real), decoder.cross_norm)
+    hidden = np.maximum(found @ decoder.hidden.kernel.numpy() + decoder.hidden.bias.numpy(), 0)
+    last = hidden @ decoder.projection.kernel.numpy() + decoder.projection.bias.numpy()
+    expected = normalise(found + last, decoder.projection_norm)
+    np.testing.assert_allclose(decoder(written, read, encoded_mask=real[None])[0], expected, atol=1e-4)
 
 
 def test_errors_say_what_is_wrong():
     with pytest.raises(ValueError, match="embed_dim=10 cannot be divided among 4 heads"):
         layers.TransformerEncoder(10, 16, 4)
+    with pytest.raises(ValueError, match="embed_dim=10 cannot be divided among 3 heads"):
+        layers.TransformerDecoder(10, 16, 3)
     with pytest.raises(ValueError, match="6 tokens, but only 5 places"):
         layers.PositionalEmbedding(5, 10, 4)(TOKENS)
+    with pytest.raises(ValueError, match="7 tokens, but only 6 places"):
+        layers.PositionalEmbedding(6, 10, 4)(TOKENS[:, :1], first=6)
 
 
 def test_layers_run_on_any_backend():

@@ -33,7 +33,7 @@ model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 model.compile(keras.optimizers.Adam(0.1), "mse")
 with tracking.start("tiny", SimpleNamespace(units=1, rate=0.1)) as run:
     history = model.fit(x, y, validation_split=0.25, epochs=3, verbose=0, callbacks=[run.callback()])
-    run.table("words", [{"word": "sí", "count": 3}, {"word": "no", "count": None}])
+    run.table("words", [{"word": "sí", "count": 3}, {"word": "no"}])
     run.picture("array", np.linspace(0, 1, 60, dtype="float32").reshape(5, 12), caption="ramp")
     figure = plt.figure(figsize=(3, 2), dpi=50)
     run.picture("figure", figure)

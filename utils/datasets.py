@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import downloads, samples, settings
+from utils import downloads, samples, sentences, settings
 
 SIZES = {"train": 20_000, "validation": 5_000, "test": 25_000}
+PAIRS = {"train": 80_000, "validation": 10_000, "test": 10_000}
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,45 @@ class Reviews:
         return "reviews: IMDB (real data)" if self.source == "real" else "reviews: built-in sample"
 
 
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Sentences and their translations, in the same order.
+
+    `alignments` has for each pair the true links (place in `sentences.tokens` of the English, place in those
+    of the Spanish); it is None for real data, whose truth nobody wrote down.
+    """
+
+    english: list[str]
+    spanish: list[str]
+    alignments: list[tuple[tuple[int, int], ...]] | None = None
+
+    def __len__(self):
+        return len(self.english)
+
+
+@dataclass(frozen=True, eq=False)
+class SentencePairs:
+    """English sentences with Spanish translations, in three parts that share no English sentence.
+
+    `source` is "real" or "sample"; `card` is a paragraph on origin, licence and what the data stand for.
+    """
+
+    train: Pairs
+    validation: Pairs
+    test: Pairs
+    source: str
+    card: str
+
+    @property
+    def label(self) -> str:
+        """Name the data in a few words, for banners and tables."""
+        return (
+            "sentence pairs: spa-eng (real data)"
+            if self.source == "real"
+            else "sentence pairs: built-in sample"
+        )
+
+
 def wanted() -> str:
     """Which data a reader asks for: `COMPANION_DATA`, "auto" (real, else the sample), "real" or "sample"."""
     return settings.one_of("COMPANION_DATA", ("auto", "real", "sample"), "auto")
@@ -63,11 +103,7 @@ def reviews(train: int | None = None, validation: int | None = None, test: int |
         settings.Stop: more reviews are asked for than there are.
         downloads.Unavailable: `COMPANION_DATA=real` and IMDB cannot be had.
     """
-    asked = {"train": train, "validation": validation, "test": test}
-    counts = {part: SIZES[part] if count is None else count for part, count in asked.items()}
-    for part, count in counts.items():
-        if not 0 < count <= SIZES[part]:
-            raise settings.Stop(f"{part}={count:,} reviews asked for: there are 1 to {SIZES[part]:,}.")
+    counts = _counts("reviews", SIZES, train=train, validation=validation, test=test)
     if wanted() != "sample":
         try:
             folder = downloads.locate("imdb")
@@ -79,6 +115,72 @@ def reviews(train: int | None = None, validation: int | None = None, test: int |
             print(f"Using the built-in sample of reviews: {reason}")
     parts = {part: _sample(part, count) for part, count in counts.items()}
     return Reviews(**parts, source="sample", card=samples.REVIEWS_CARD)
+
+
+def sentence_pairs(
+    train: int | None = None,
+    validation: int | None = None,
+    test: int | None = None,
+    source: str | None = None,
+) -> SentencePairs:
+    """Load English sentences with Spanish translations: spa-eng where it can be had, else the sample.
+
+    One English sentence has several translations in spa-eng, and some differ in punctuation alone. A hash of
+    its words decides the part of a sentence, so that none stands in two; the first n pairs of a part are the
+    same whatever n is.
+
+    Args:
+        train, validation, test: how many pairs of each part; all (80,000, 10,000, 10,000) if not given.
+        source: "auto", "real" or "sample", instead of what `COMPANION_DATA` asks for.
+
+    Raises:
+        settings.Stop: more pairs are asked for than there are.
+        downloads.Unavailable: `COMPANION_DATA=real` and spa-eng cannot be had.
+    """
+    counts = _counts("pairs", PAIRS, train=train, validation=validation, test=test)
+    asked = source or wanted()
+    if asked != "sample":
+        try:
+            parts = _spa_eng(downloads.locate("spa_eng") / "spa.txt", counts)
+            return SentencePairs(**parts, source="real", card=downloads.sources()["spa_eng"].card)
+        except downloads.Unavailable as reason:
+            if asked == "real":
+                raise
+            print(f"Using the built-in sample of sentence pairs: {reason}")
+    parts = {
+        part: Pairs(*map(list, zip(*sentences.pairs(part, n), strict=True))) for part, n in counts.items()
+    }
+    return SentencePairs(**parts, source="sample", card=sentences.PAIRS_CARD)
+
+
+def _counts(what: str, sizes: dict[str, int], **asked: int | None) -> dict[str, int]:
+    counts = {part: sizes[part] if count is None else count for part, count in asked.items()}
+    for part, count in counts.items():
+        if not 0 < count <= sizes[part]:
+            raise settings.Stop(f"{part}={count:,} {what} asked for: there are 1 to {sizes[part]:,}.")
+    return counts
+
+
+def _spa_eng(path: Path, counts: dict[str, int]) -> dict[str, Pairs]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise downloads.Unavailable(
+            f"{settings.shorten(path)} cannot be read ({error}): delete its folder and run `make data`."
+        ) from error
+    # Later copies of the file have a third column with the attribution.
+    pairs = [line.split("\t")[:2] for line in lines if "\t" in line]
+    random.Random("spa-eng").shuffle(pairs)
+    found = {part: [] for part in counts}
+    for pair in pairs:
+        found[sentences.part_of(pair[0])].append(pair)
+    for part, count in counts.items():
+        if len(found[part]) < count:
+            raise downloads.Unavailable(
+                f"{settings.shorten(path)} holds {len(pairs):,} pairs, too few: delete its folder and run "
+                "`make data`."
+            )
+    return {part: Pairs(*map(list, zip(*found[part][:n], strict=True))) for part, n in counts.items()}
 
 
 def _imdb_files(folder: Path, counts: dict[str, int]) -> dict[str, list[Path]]:

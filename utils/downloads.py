@@ -52,7 +52,10 @@ class _Refused(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """One table of `data/sources.toml`; `folder` is empty for a file that is no archive."""
+    """One table of `data/sources.toml`; `folder` is empty for a file that is no archive.
+
+    Where a host packs its archive anew now and then, `member` names the file inside that `sha256` is of.
+    """
 
     name: str
     title: str
@@ -63,6 +66,7 @@ class Source:
     notebooks: list[str]
     folder: str = ""
     skip: tuple[str, ...] = ()
+    member: str = ""
 
     @property
     def file(self) -> Path:
@@ -119,7 +123,7 @@ def fetch(name: str, *, progress: bool = True, online: bool = True) -> Path:
     with _clear_disk_errors(source):
         source.file.parent.mkdir(parents=True, exist_ok=True)
         if source.file.is_file():
-            if _sha256(source.file) == source.sha256:
+            if _right(source, source.file):
                 return source.file
             source.file.unlink()
             reasons.append("what was there had a wrong sha256 and has been removed")
@@ -272,14 +276,14 @@ def _answer(url: str, start: int, patience: float) -> requests.Response:
 def _accept(source: Source) -> bool:
     """Give a complete part its final name if it is the right file, else remove it; tell which."""
     try:
-        if _sha256(source.part) == source.sha256:
+        if _right(source, source.part):
             source.part.replace(source.file)
             return True
         source.part.unlink()
         return False
     except FileNotFoundError:
         # Another process may have been faster.
-        return source.file.is_file() and _sha256(source.file) == source.sha256
+        return source.file.is_file() and _right(source, source.file)
 
 
 def _extract(archive: Path, target: Path, source: Source) -> None:
@@ -306,9 +310,16 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _sha256(path: Path) -> str:
+def _right(source: Source, path: Path) -> bool:
+    """Tell whether a file, or the member of an archive that counts, has the sha256 that is asked for."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if not source.member:
+            return hashlib.file_digest(file, "sha256").hexdigest() == source.sha256
+        try:
+            with zipfile.ZipFile(file) as archive:
+                return hashlib.sha256(archive.read(source.member)).hexdigest() == source.sha256
+        except (*UNREADABLE, KeyError):
+            return False
 
 
 @contextmanager

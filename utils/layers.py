@@ -71,6 +71,128 @@ class TransformerEncoder(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("companion")
+class TransformerDecoder(keras.layers.Layer):
+    """One block of a Transformer decoder: attention to the past, attention to the source, a small network.
+
+    Each part is followed by dropout, a residual connection and layer normalisation, in the order of
+    Vaswani et al. 2017, section 3.1. A place attends to itself and to earlier ones, never to later ones
+    or to padding, so that what stands at a place does not depend on what follows. Notebook 05 builds it
+    part by part.
+
+    Args:
+        embed_dim, dense_dim, num_heads, dropout: as for `TransformerEncoder`.
+
+    Raises:
+        ValueError: `embed_dim` cannot be divided among the heads.
+    """
+
+    def __init__(self, embed_dim, dense_dim, num_heads, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim={embed_dim} cannot be divided among {num_heads} heads.")
+        self.embed_dim, self.dense_dim = embed_dim, dense_dim
+        self.num_heads, self.dropout = num_heads, dropout
+        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=embed_dim // num_heads)
+        self.cross_attention = keras.layers.MultiHeadAttention(num_heads, key_dim=embed_dim // num_heads)
+        self.hidden = keras.layers.Dense(dense_dim, activation="relu")
+        self.projection = keras.layers.Dense(embed_dim)
+        self.drop = keras.layers.Dropout(dropout)
+        self.attention_norm = keras.layers.LayerNormalization()
+        self.cross_norm = keras.layers.LayerNormalization()
+        self.projection_norm = keras.layers.LayerNormalization()
+        self.supports_masking = True
+
+    def build(self, inputs_shape, encoded_shape):
+        """Make the weights of every part, without which a saved file could not be loaded."""
+        self.attention.build(inputs_shape, inputs_shape)
+        self.cross_attention.build(inputs_shape, encoded_shape)
+        self.hidden.build(inputs_shape)
+        self.projection.build((*inputs_shape[:-1], self.dense_dim))
+        for norm in (self.attention_norm, self.cross_norm, self.projection_norm):
+            norm.build(inputs_shape)
+
+    def call(self, inputs, encoded, inputs_mask=None, encoded_mask=None):
+        """Decode a batch. Keras fills in both masks by their names; one called `mask` would stay empty.
+
+        Args:
+            inputs: (batch, length, embed_dim), what has been written so far.
+            encoded: (batch, source length, embed_dim), what the encoder made of the source.
+            inputs_mask, encoded_mask: (batch, length) and (batch, source length), true where there is a word.
+
+        Returns:
+            (batch, length, embed_dim).
+        """
+        words = None if inputs_mask is None else inputs_mask[:, None, :]
+        source = None if encoded_mask is None else encoded_mask[:, None, :]
+        attended = self.attention(inputs, inputs, attention_mask=words, use_causal_mask=True)
+        attended = self.attention_norm(inputs + self.drop(attended))
+        # Keras's attention takes the mask off the tensor that it is given: the next block would find none.
+        crossed = self.cross_attention(attended, ops.copy(encoded), attention_mask=source)
+        crossed = self.cross_norm(attended + self.drop(crossed))
+        return self._project(crossed)
+
+    def _project(self, crossed):
+        projected = self.projection(self.hidden(crossed))
+        return self.projection_norm(crossed + self.drop(projected))
+
+    def begin(self, encoded):
+        """Compute what stays the same for all steps of decoding: keys and values of the source.
+
+        Args:
+            encoded: (batch, source length, embed_dim).
+
+        Returns:
+            A cache for `step`: a dict of arrays whose first axis is the batch.
+        """
+        encoded = ops.copy(encoded)  # without its mask, which projections would warn of
+        nothing = ops.zeros((ops.shape(encoded)[0], 0, self.num_heads, self.embed_dim // self.num_heads))
+        cross = self.cross_attention
+        return {
+            "keys": nothing,
+            "values": nothing,
+            "source keys": cross.key_dense(encoded),
+            "source values": cross.value_dense(encoded),
+        }
+
+    def step(self, inputs, cache, encoded_mask=None):
+        """Decode one more place, from keys and values kept of those before: equal to `call` at that place.
+
+        Args:
+            inputs: (batch, 1, embed_dim).
+            cache: from `begin`, or from the step before.
+            encoded_mask: as for `call`.
+
+        Returns:
+            (batch, 1, embed_dim), and the cache for the next step.
+        """
+        inputs = ops.copy(inputs)
+        keys = ops.concatenate([cache["keys"], self.attention.key_dense(inputs)], axis=1)
+        values = ops.concatenate([cache["values"], self.attention.value_dense(inputs)], axis=1)
+        attended = self.attention_norm(inputs + _attend(self.attention, inputs, keys, values))
+        source = None if encoded_mask is None else encoded_mask[:, None, None, :]
+        crossed = _attend(
+            self.cross_attention, attended, cache["source keys"], cache["source values"], source
+        )
+        projected = self._project(self.cross_norm(attended + crossed))
+        return projected, cache | {"keys": keys, "values": values}
+
+    def compute_output_shape(self, inputs_shape, encoded_shape):
+        """The shape stays as it is."""
+        return inputs_shape
+
+    def get_config(self):
+        """Return what `__init__` needs to make the layer again."""
+        sizes = {"embed_dim": self.embed_dim, "dense_dim": self.dense_dim}
+        return super().get_config() | sizes | {"num_heads": self.num_heads, "dropout": self.dropout}
+
+
+def _attend(attention, query, keys, values, mask=None):
+    """Do what a `MultiHeadAttention` does, for keys and values that have been computed before."""
+    mixed = ops.dot_product_attention(attention.query_dense(query), keys, values, mask=mask)
+    return attention.output_dense(mixed)
+
+
+@keras.saving.register_keras_serializable("companion")
 class PositionalEmbedding(keras.layers.Layer):
     """A vector for each token plus one for its place, both learned; token 0 is padding and makes the mask.
 
@@ -98,16 +220,22 @@ class PositionalEmbedding(keras.layers.Layer):
         self.tokens.build(input_shape)
         self.places.build((self.sequence_length,))
 
-    def call(self, inputs):
+    def call(self, inputs, first=0):
         """Embed token ids of (batch, length) into vectors of (batch, length, output_dim).
+
+        Args:
+            inputs: token ids.
+            first: the place of the first of them, for a decoder that gets one token at a time.
 
         Raises:
             ValueError: the sequence is longer than `sequence_length`.
         """
         length = inputs.shape[1]
-        if length is not None and length > self.sequence_length:
-            raise ValueError(f"{length} tokens, but only {self.sequence_length} places: cut the text.")
-        places = self.places.embeddings[: ops.shape(inputs)[1]]
+        if length is not None and first + length > self.sequence_length:
+            raise ValueError(
+                f"{first + length} tokens, but only {self.sequence_length} places: cut the text."
+            )
+        places = self.places.embeddings[first : first + ops.shape(inputs)[1]]
         return self.scale * (self.tokens(inputs) + places)
 
     def compute_mask(self, inputs, mask=None):

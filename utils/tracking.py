@@ -135,14 +135,14 @@ class Run:
 
         Args:
             key: its name.
-            rows: dicts with the same keys, which become the columns.
+            rows: dicts whose keys become the columns; what a row lacks stays empty.
         """
 
         def log():
             import wandb
 
-            columns = list(rows[0])
-            data = [[row[column] for column in columns] for row in rows]
+            columns = list(dict.fromkeys(key for row in rows for key in row))
+            data = [[row.get(column) for column in columns] for row in rows]
             # Otherwise one empty cell in a column of numbers makes W&B refuse the table.
             self._run.log({key: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
 

@@ -59,31 +59,38 @@ def callbacks(name, *, config, data=None, run=None, budget=None, monitor="val_lo
     return [callback for callback in made if callback]
 
 
-def like_lengths(tokens, labels, batch: int, seed: int | None = None):
+def like_lengths(tokens, labels, batch: int, seed: int | None = None, step: int = 50):
     """Make batches of sequences of about the same length, each padded with zeros to its own longest one.
 
-    Lengths are grouped by fifties. What an epoch costs then follows from the words that there are, and not
-    from the longest review: notebook 02 builds and measures it.
+    What an epoch costs then follows from the words that there are, and not from the longest sequence:
+    notebook 02 builds and measures it.
 
     Args:
         tokens: ragged tensor (samples, None) of token ids, as from `TextVectorization(ragged=True)`.
-        labels: (samples,).
+        labels: (samples,), or ragged (samples, None) token ids of a translation: then the longer of the two
+            counts.
         batch: samples a batch; a group's last batch may hold fewer.
         seed: shuffles anew in every epoch; without it the order stays the same.
+        step: how far lengths of one group may lie apart.
 
     Returns:
-        A `tf.data.Dataset` of ids (batch, length) and labels (batch,).
+        A `tf.data.Dataset` of ids (batch, length) and labels (batch,) or (batch, length of the labels).
     """
     import tensorflow as tf
 
     lengths = tokens.row_lengths().numpy()
-    edges = np.arange(50, lengths.max(), 50)
+    if isinstance(labels, tf.RaggedTensor):
+        lengths = np.maximum(lengths, labels.row_lengths())
+    edges = np.arange(step, lengths.max(), step)
     # A row of a ragged tensor is typed as ragged too, until a map has returned it.
     dataset = tf.data.Dataset.from_tensor_slices((tokens, labels)).map(lambda ids, label: (ids, label))
     if seed is not None:
-        dataset = dataset.shuffle(len(labels), seed=seed)
+        dataset = dataset.shuffle(len(lengths), seed=seed)
     sizes = [batch] * (len(edges) + 1)
-    grouped = dataset.bucket_by_sequence_length(lambda ids, _: tf.size(ids), edges.tolist(), sizes)
+    # A label of one number has the size 1, and decides nothing.
+    grouped = dataset.bucket_by_sequence_length(
+        lambda ids, label: tf.maximum(tf.size(ids), tf.size(label)), edges.tolist(), sizes
+    )
     # Each group gives as many batches in every epoch; Keras warns of a data set that ends unannounced.
     batches = -(-np.bincount(np.digitize(lengths, edges)) // batch)
     grouped = grouped.apply(tf.data.experimental.assert_cardinality(batches.sum()))
