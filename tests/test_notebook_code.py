@@ -1,6 +1,8 @@
 """What notebooks define in the open: equal to the version in utils, and clear about bad input."""
 
 import ast
+import json
+from collections import Counter
 from types import SimpleNamespace
 
 import keras
@@ -16,8 +18,9 @@ def define(stem: str, *names: str) -> dict:
     """Take functions and classes of these names out of a notebook, with others of the same cells."""
     notebook = nbformat.read(settings.ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
     found = {"keras": keras, "np": np, "ops": keras.ops, "settings": settings, "layers": layers}
+    found |= {"Counter": Counter, "json": json, "tf": tf, "decoding": decoding, "translation": translation}
     for cell in notebook.cells:
-        starts = [f"{kind} {name}(" for kind in ("def", "class") for name in names]
+        starts = [start for name in names for start in (f"def {name}(", f"class {name}(", f"class {name}:")]
         if cell.cell_type == "code" and any(start in cell.source for start in starts):
             tree = ast.parse(cell.source)
             tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
@@ -186,3 +189,136 @@ def test_cut_off_word_vectors_are_named(vectors):
         read(vectors, {"the"})
     vectors.write_bytes(b"")
     assert read(vectors, {"the"}) == {}
+
+
+WORDS = ["", "[UNK]", translation.START, translation.END, *"abcdefgh"]
+
+
+@pytest.fixture
+def generation():
+    """The functions of notebook 06 over a language of eight words."""
+    cells = define("06_text_generation", "language_model", "batches", "writer", "read", "TextGenerator")
+    vectorizer = keras.layers.TextVectorization(
+        vocabulary=WORDS[2:], standardize=translation.target_words, output_sequence_length=13
+    )
+    cfg = SimpleNamespace(dim=8, dense=16, heads=2, blocks=2, dropout=0.2, length=12)
+    known = {"cfg": cfg, "vocabulary": WORDS, "vectorizer": vectorizer, "HIDDEN": [0, 1, 2], "END": 3}
+    cells["writer"].__globals__.update(known)
+    keras.utils.set_random_seed(2)
+    return SimpleNamespace(**cells, vectorizer=vectorizer, model=cells["language_model"](len(WORDS), 12))
+
+
+def shaken(model):
+    """Give a model weights that make it write different things."""
+    random = np.random.default_rng(0)
+    model.set_weights(
+        [w + random.normal(size=w.shape) * (1 if w.ndim > 1 else 0.1) for w in model.get_weights()]
+    )
+    return model
+
+
+def test_the_language_model_sees_no_future(generation):
+    model, ids = shaken(generation.model), np.array([[2, 5, 6, 7, 8, 9], [2, 4, 4, 4, 4, 4]])
+    changed = ids.copy()
+    changed[:, 3:] = 11
+    before, after = (model.predict(rows, verbose=0)[:, :3] for rows in (ids, changed))
+    np.testing.assert_array_equal(before, after)
+
+
+def test_the_language_model_writes_the_same_with_what_it_keeps(generation):
+    model = shaken(generation.model)
+    begin, step = generation.writer(model)
+    prompts = np.array([[2, 5, 6], [2, 9, 4], [2, 11, 11]])
+    together = decoding.sample(step, begin(3), prompts, 3, 9, 0, temperature=0)
+    for prompt, found in zip(prompts, together, strict=True):
+        written = prompt.tolist()
+        while len(written) < 12 and written[-1] != 3:
+            logits = model.predict(np.array([written]), verbose=0)[0, -1]
+            written.append(3 + int(logits[3:].argmax()))
+        assert [i for i in found if i] == written[3:]
+    assert len({tuple(row) for row in together}) > 1
+
+
+def test_the_generation_callback_does_not_disturb_training(generation, tmp_path):
+    random, weights, start = np.random.default_rng(1), [], generation.model.get_weights()
+    rows = np.concatenate([np.full((64, 1), 2), random.integers(4, 12, (64, 12))], axis=1)
+    for watched in (False, True):
+        keras.utils.set_random_seed(5)
+        model = generation.language_model(len(WORDS), 12)
+        model.set_weights(start)
+        watch = generation.TextGenerator("a b", 6, (0.0, 1.0), frequency=2, path=tmp_path / "generated.json")
+        translation.compile(model, 1e-2, 16)
+        data = generation.batches(rows, 16, seed=0)
+        model.fit(data, epochs=4, shuffle=False, verbose=0, callbacks=[watch] if watched else [])
+        weights.append(model.get_weights())
+    for plain, looked_at in zip(*weights, strict=True):
+        np.testing.assert_array_equal(plain, looked_at)
+    assert [(row["epoch"], row["temperature"]) for row in watch.rows] == [
+        (2, 0.0),
+        (2, 1.0),
+        (4, 0.0),
+        (4, 1.0),
+    ]
+    assert all(row["writes"].startswith("A b") for row in watch.rows)
+
+
+def test_the_temperature_reaches_what_the_callback_writes(generation):
+    watch = generation.TextGenerator("a", 9, (0.0, 5.0))
+    watch.set_model(shaken(generation.model))
+    texts = []
+    for seed in range(6):
+        watch.seed = seed
+        watch.on_epoch_end(0)
+        texts.append([row["writes"] for row in watch.rows])
+    cold, hot = zip(*texts, strict=True)
+    assert len(set(cold)) == 1 and len(set(hot)) > 3
+
+
+def test_the_table_of_texts_survives_a_kernel_and_a_damaged_file(generation, tmp_path):
+    path = tmp_path / "generated.json"
+    for expected in ([1], [1, 2]):
+        watch = generation.TextGenerator("a", 3, (1.0,), path=path)
+        watch.set_model(generation.model)
+        watch.on_epoch_end(expected[-1] - 1)
+        assert [row["epoch"] for row in watch.rows] == expected
+    path.write_text('[{"epoch": 1, "temp')
+    assert generation.TextGenerator("a", 3, (1.0,), path=path).rows == []
+
+
+def test_an_unknown_a_long_and_an_empty_prompt_are_written_on(generation):
+    write = generation.read.__globals__["write"]
+    for prompt in ("zzz", "a b c d e f g h " * 5, ""):
+        assert write(shaken(generation.model), prompt, 5, 0)
+
+
+def test_kneser_ney_by_its_definition():
+    NGram = define("06_text_generation", "NGram", "count_grams")["NGram"]
+    rows = np.random.default_rng(3).choice([2, 3, 4, 5], (12, 9), p=[0.4, 0.3, 0.2, 0.1]).tolist()
+    model = NGram(rows, 3, 7)
+    triples = [tuple(row[i : i + 3]) for row in rows for i in range(7)]
+    kinds = set(triples)  # each triple is one context in which its last pair was met
+    pairs = [triple[1:] for triple in kinds]
+    words = [pair[1] for pair in set(pairs)]
+
+    def discounted(table, gram, context, shorter):
+        inside = [other for other in table if other[: len(context)] == context]
+        if not inside:
+            return shorter
+        left = 0.75 * len(set(inside)) / len(inside) * shorter
+        return max(inside.count(gram) - 0.75, 0) / len(inside) + left
+
+    for a in range(1, 7):
+        for b in range(1, 7):
+            for c in range(1, 7):
+                one = discounted([(word,) for word in words], (c,), (), 1 / 7)
+                two = discounted(pairs, (b, c), (b,), one)
+                expected = discounted(triples, (a, b, c), (a, b), two)
+                np.testing.assert_allclose(model.probability((a, b, c)), expected, rtol=1e-9)
+    np.testing.assert_allclose([model.next([2, a, b]).sum() for a in (2, 6) for b in (3, 6)], 1)
+
+
+def test_repetition_and_distinctness_by_counting():
+    cells = define("06_text_generation", "repetition", "distinct", "grams")
+    assert cells["repetition"]([[1, 2, 3, 4, 5, 6]]) == 0
+    assert cells["repetition"]([[7] * 10, [1, 2, 3, 4]]) == pytest.approx((6 / 7 + 0) / 2)
+    assert cells["distinct"]([[1, 2, 1, 2], [1, 2]]) == pytest.approx(2 / 4)

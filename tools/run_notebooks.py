@@ -73,6 +73,8 @@ def execute(path: Path, bar, cell_timeout: int):
                 if cell.cell_type == "code":
                     client.execute_cell(cell, number)
                 bar.update()
+            # With the state of its widgets, a page shows the panel as it was, without a kernel.
+            client.set_widgets_metadata()
     except CellExecutionError as failure:
         error = f"{failure.ename}: {failure.evalue}"
     except CellTimeoutError:
@@ -90,10 +92,11 @@ def store(notebook, path: Path) -> None:
     """Write a notebook without what differs from machine to machine: kernel and Python version."""
     import nbformat
 
+    widgets = {"widgets": notebook.metadata.widgets} if notebook.metadata.get("widgets") else {}
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
-    }
+    } | widgets
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How a model that gives one token after the other is made to write: greedy and by beam search, in batches.
+"""How a model that gives one token after the other is made to write: greedy, by drawing, by beam search.
 
 Every function gets the model as a `step`: from the last tokens and a state to the logits of the next
 ones. What the state holds, a recurrent one's vector or a Transformer's keys and values, is the model's
@@ -26,10 +26,93 @@ def greedy(step, state, start: int, end: int, limit: int) -> np.ndarray:
         Ids (batch, at most limit), without the start; behind the end of a sequence stands 0.
     """
     batch = ops.shape(keras.tree.flatten(state)[0])[0]
-    last, ended, written = np.full(batch, start), np.zeros(batch, bool), []
+    return _write(step, state, np.full((batch, 1), start), end, limit, lambda logits: ops.argmax(logits, -1))
+
+
+def sample(step, state, prompt, end: int, limit: int, seed: int, **chosen) -> np.ndarray:
+    """Draw one token after the other, for a batch at once.
+
+    Args:
+        step, state, end, limit: as for `greedy`.
+        prompt: ids (batch, length of at least 1) that are read before anything is written.
+        seed: two calls with the same one write the same.
+        chosen: temperature, threshold, top_k, top_p, min_p, as for `probabilities`.
+
+    Returns:
+        Ids, as from `greedy`, without the prompt.
+    """
+    # A generator of its own: drawing must not disturb the random numbers of a training that goes on.
+    generator = keras.random.SeedGenerator(seed)
+
+    def draw(logits):
+        chances = ops.log(probabilities(logits, **chosen))
+        return keras.random.categorical(chances, 1, seed=generator)[:, 0]
+
+    return _write(step, state, np.asarray(prompt), end, limit, draw)
+
+
+def probabilities(
+    logits,
+    temperature: float = 1.0,
+    threshold: float = 0.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+):
+    """Turn logits into the probabilities to draw from: improbable tokens are left out, the others add to 1.
+
+    Temperature comes first. A token stays if each of the other numbers lets it stay; the most probable one
+    always does.
+
+    Args:
+        logits: (batch, vocabulary).
+        temperature: divides the logits; 0 leaves the most probable token alone.
+        threshold: the smallest probability (Hewitt et al. 2022, *Truncation Sampling as Language Model
+            Desmoothing*, call it epsilon).
+        top_k: how many tokens stay at most (Fan et al. 2018, *Hierarchical Neural Story Generation*).
+        top_p: the smallest set of most probable tokens that together have at least this probability stays
+            (Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*).
+        min_p: the smallest probability as a share of the largest one (Nguyen et al. 2025, *Turning Up the
+            Heat*).
+
+    Returns:
+        (batch, vocabulary), float32.
+
+    Raises:
+        ValueError: a number is outside its range.
+    """
+    if temperature < 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1):
+        raise ValueError("temperature must be 0 or more, top_p above 0 and at most 1, top_k 1 or more.")
+    if not (0 <= threshold <= 1 and 0 <= min_p <= 1):
+        raise ValueError("threshold and min_p are probabilities, from 0 to 1.")
+    logits = ops.cast(logits, "float32")
+    if temperature == 0:
+        return ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1], dtype="float32")
+    # Without the largest, which cancels out, a small temperature would overflow.
+    chances = ops.softmax((logits - ops.max(logits, axis=-1, keepdims=True)) / temperature)
+    best = ops.max(chances, axis=-1, keepdims=True)
+    stays = ops.logical_and(chances >= ops.minimum(threshold, best), chances >= min_p * best)
+    if top_k is not None or top_p < 1:
+        order = ops.argsort(-chances, axis=-1)
+        ranks = ops.argsort(order, axis=-1)
+        if top_k is not None:
+            stays = ops.logical_and(stays, ranks < top_k)
+        if top_p < 1:
+            descending = ops.take_along_axis(chances, order, axis=-1)
+            before = ops.cumsum(descending, axis=-1) - descending
+            stays = ops.logical_and(stays, ops.take_along_axis(before < top_p, ranks, axis=-1))
+    chances = ops.where(stays, chances, 0.0)
+    return chances / ops.sum(chances, axis=-1, keepdims=True)
+
+
+def _write(step, state, prompt, end, limit, pick):
+    """Read the prompt, then write what `pick` makes of the logits, until every row has ended."""
+    for last in prompt.T[:-1]:
+        _, state = step(ops.convert_to_tensor(last, dtype="int32"), state)
+    last, ended, written = prompt[:, -1], np.zeros(len(prompt), bool), []
     while len(written) < limit and not ended.all():
         logits, state = step(ops.convert_to_tensor(last, dtype="int32"), state)
-        last = np.where(ended, PADDING, ops.convert_to_numpy(ops.argmax(logits, axis=-1)))
+        last = np.where(ended, PADDING, ops.convert_to_numpy(pick(logits)))
         ended |= last == end
         written.append(last)
     return np.stack(written, axis=1)

@@ -76,8 +76,9 @@ class TransformerDecoder(keras.layers.Layer):
 
     Each part is followed by dropout, a residual connection and layer normalisation, in the order of
     Vaswani et al. 2017, section 3.1. A place attends to itself and to earlier ones, never to later ones
-    or to padding, so that what stands at a place does not depend on what follows. Notebook 05 builds it
-    part by part.
+    or to padding, so that what stands at a place does not depend on what follows. Called without a source it
+    has no part that attends to one: the block of a language model (Liu et al. 2018, *Generating Wikipedia
+    by Summarizing Long Sequences*, section 4.2). Notebook 05 builds it part by part.
 
     Args:
         embed_dim, dense_dim, num_heads, dropout: as for `TransformerEncoder`.
@@ -102,21 +103,26 @@ class TransformerDecoder(keras.layers.Layer):
         self.projection_norm = keras.layers.LayerNormalization()
         self.supports_masking = True
 
-    def build(self, inputs_shape, encoded_shape):
+    def build(self, inputs_shape, encoded_shape=None):
         """Make the weights of every part, without which a saved file could not be loaded."""
         self.attention.build(inputs_shape, inputs_shape)
-        self.cross_attention.build(inputs_shape, encoded_shape)
+        if encoded_shape is None:
+            del self.cross_attention, self.cross_norm
+        else:
+            self.cross_attention.build(inputs_shape, encoded_shape)
+            self.cross_norm.build(inputs_shape)
         self.hidden.build(inputs_shape)
         self.projection.build((*inputs_shape[:-1], self.dense_dim))
-        for norm in (self.attention_norm, self.cross_norm, self.projection_norm):
-            norm.build(inputs_shape)
+        self.attention_norm.build(inputs_shape)
+        self.projection_norm.build(inputs_shape)
 
-    def call(self, inputs, encoded, inputs_mask=None, encoded_mask=None):
+    def call(self, inputs, encoded=None, inputs_mask=None, encoded_mask=None):
         """Decode a batch. Keras fills in both masks by their names; one called `mask` would stay empty.
 
         Args:
             inputs: (batch, length, embed_dim), what has been written so far.
-            encoded: (batch, source length, embed_dim), what the encoder made of the source.
+            encoded: (batch, source length, embed_dim), what the encoder made of the source; without it, now
+                and always, the layer is a language model's.
             inputs_mask, encoded_mask: (batch, length) and (batch, source length), true where there is a word.
 
         Returns:
@@ -126,6 +132,8 @@ class TransformerDecoder(keras.layers.Layer):
         source = None if encoded_mask is None else encoded_mask[:, None, :]
         attended = self.attention(inputs, inputs, attention_mask=words, use_causal_mask=True)
         attended = self.attention_norm(inputs + self.drop(attended))
+        if encoded is None:
+            return self._project(attended)
         # Keras's attention takes the mask off the tensor that it is given: the next block would find none.
         crossed = self.cross_attention(attended, ops.copy(encoded), attention_mask=source)
         crossed = self.cross_norm(attended + self.drop(crossed))
@@ -135,21 +143,24 @@ class TransformerDecoder(keras.layers.Layer):
         projected = self.projection(self.hidden(crossed))
         return self.projection_norm(crossed + self.drop(projected))
 
-    def begin(self, encoded):
+    def begin(self, encoded=None, batch=None):
         """Compute what stays the same for all steps of decoding: keys and values of the source.
 
         Args:
-            encoded: (batch, source length, embed_dim).
+            encoded: (batch, source length, embed_dim), or nothing in a language model.
+            batch: how many texts a language model is to write at once.
 
         Returns:
             A cache for `step`: a dict of arrays whose first axis is the batch.
         """
+        batch = batch if encoded is None else ops.shape(encoded)[0]
+        nothing = ops.zeros((batch, 0, self.num_heads, self.embed_dim // self.num_heads))
+        cache = {"keys": nothing, "values": nothing}
+        if encoded is None:
+            return cache
         encoded = ops.copy(encoded)  # without its mask, which projections would warn of
-        nothing = ops.zeros((ops.shape(encoded)[0], 0, self.num_heads, self.embed_dim // self.num_heads))
         cross = self.cross_attention
-        return {
-            "keys": nothing,
-            "values": nothing,
+        return cache | {
             "source keys": cross.key_dense(encoded),
             "source values": cross.value_dense(encoded),
         }
@@ -169,14 +180,15 @@ class TransformerDecoder(keras.layers.Layer):
         keys = ops.concatenate([cache["keys"], self.attention.key_dense(inputs)], axis=1)
         values = ops.concatenate([cache["values"], self.attention.value_dense(inputs)], axis=1)
         attended = self.attention_norm(inputs + _attend(self.attention, inputs, keys, values))
-        source = None if encoded_mask is None else encoded_mask[:, None, None, :]
-        crossed = _attend(
-            self.cross_attention, attended, cache["source keys"], cache["source values"], source
-        )
-        projected = self._project(self.cross_norm(attended + crossed))
-        return projected, cache | {"keys": keys, "values": values}
+        if "source keys" in cache:
+            source = None if encoded_mask is None else encoded_mask[:, None, None, :]
+            crossed = _attend(
+                self.cross_attention, attended, cache["source keys"], cache["source values"], source
+            )
+            attended = self.cross_norm(attended + crossed)
+        return self._project(attended), cache | {"keys": keys, "values": values}
 
-    def compute_output_shape(self, inputs_shape, encoded_shape):
+    def compute_output_shape(self, inputs_shape, encoded_shape=None):
         """The shape stays as it is."""
         return inputs_shape
 
