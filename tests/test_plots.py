@@ -52,6 +52,7 @@ def test_a_figure_without_alt_text_is_refused(shown):
 @pytest.fixture
 def drawn(monkeypatch):
     """Keep the figure that a function hands to `show`."""
+    plots.use_style()
     kept = []
     monkeypatch.setattr(plots, "show", lambda figure, alt: kept.append((figure, alt)))
     yield kept

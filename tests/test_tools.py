@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,7 +159,8 @@ def test_lock_pins_every_requirement():
         line for line in (settings.ROOT / "requirements.txt").read_text().splitlines() if line[:1].isalpha()
     ]
     for line in wanted:
-        name, _, floor = line.partition(",")[0].partition(">=")
+        name, sign, floor = re.fullmatch(r"([\w-]+)([>=]=)([\d.]+)(,.*)?", line).groups()[:3]
         for version in pins[name]:
+            assert sign == ">=" or version == floor, line
             assert tuple(map(int, version.split(".")[:2])) >= tuple(map(int, floor.split(".")[:2])), line
     assert len(wanted) >= 7

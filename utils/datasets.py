@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import downloads, samples, sentences, settings
+from utils import downloads, paintings, samples, sentences, settings
 
 SIZES = {"train": 20_000, "validation": 5_000, "test": 25_000}
 PAIRS = {"train": 80_000, "validation": 10_000, "test": 10_000}
@@ -84,6 +84,25 @@ class SentencePairs:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Photographs and paintings by name, each (height, width, 3) of uint8.
+
+    `source` is "real" (the session's two pictures), "sample" or "folder"; `card` says where they are from.
+    """
+
+    photographs: dict[str, np.ndarray]
+    paintings: dict[str, np.ndarray]
+    source: str
+    card: str
+
+    @property
+    def label(self) -> str:
+        """Name the pictures in a few words, for banners and tables."""
+        kinds = {"real": "the session's two", "sample": "built-in sample", "folder": "your folder"}
+        return f"pictures: {kinds[self.source]}"
+
+
 def wanted() -> str:
     """Which data a reader asks for: `COMPANION_DATA`, "auto" (real, else the sample), "real" or "sample"."""
     return settings.one_of("COMPANION_DATA", ("auto", "real", "sample"), "auto")
@@ -151,6 +170,107 @@ def sentence_pairs(
         part: Pairs(*map(list, zip(*sentences.pairs(part, n), strict=True))) for part, n in counts.items()
     }
     return SentencePairs(**parts, source="sample", card=sentences.PAIRS_CARD)
+
+
+def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
+    """Load photographs and paintings: the session's where they are in the cache, else the built-in sample.
+
+    The session's two are looked for in `pictures` of the cache, as golden_gate.jpg and starry_night.jpg; the
+    sample's come along in either case. The sample has photographs that scikit-image ships, and paintings
+    drawn by code.
+
+    Args:
+        folder: of your own pictures, which then are the photographs; grey, transparent, CMYK and turned ones
+            work, and one that cannot be read is named and left out.
+        longest: pictures are shrunk until neither side is longer.
+
+    Raises:
+        settings.Stop: `folder` holds no picture that can be read.
+        downloads.Unavailable: `COMPANION_DATA=real` and the session's pictures are not there.
+    """
+    photographs, paintings_ = _sample_pictures(longest)
+    if folder is not None:
+        found = {}
+        for path in sorted(Path(folder).expanduser().glob("*")):
+            if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}:
+                try:
+                    found[path.stem] = read_picture(path, longest)
+                except settings.Stop as reason:
+                    print(f"Left out: {reason}")
+        if not found:
+            raise settings.Stop(f"no picture in {settings.shorten(folder)}: put .jpg or .png files there.")
+        return Pictures(found, paintings_, "folder", f"pictures in {settings.shorten(folder)}")
+    session = [
+        settings.cache_folder() / "pictures" / f"{name}.jpg" for name in ("golden_gate", "starry_night")
+    ]
+    if wanted() != "sample" and all(path.is_file() for path in session):
+        bridge, night = (read_picture(path, longest) for path in session)
+        photographs, paintings_ = (
+            {"golden gate": bridge} | photographs,
+            {"The Starry Night": night} | paintings_,
+        )
+        return Pictures(photographs, paintings_, "real", "the session's photograph and painting")
+    if wanted() == "real":
+        raise downloads.Unavailable(
+            f"the session's pictures are not there: put {' and '.join(path.name for path in session)} into "
+            f"{settings.shorten(session[0].parent)}."
+        )
+    return Pictures(photographs, paintings_, "sample", paintings.PAINTINGS_CARD)
+
+
+def read_picture(path: str | Path, longest: int = 512) -> np.ndarray:
+    """Read a picture of any kind as colours, upright, transparent parts on white.
+
+    Args:
+        path: of the file.
+        longest: it is shrunk until neither side is longer.
+
+    Returns:
+        (height, width, 3), uint8.
+
+    Raises:
+        settings.Stop: it cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as file:
+            picture = ImageOps.exif_transpose(file)
+            if picture.mode.startswith("I;16"):
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype("uint8"))
+            if "A" in picture.getbands() or "transparency" in picture.info:
+                picture = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+            picture = picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise settings.Stop(
+            f"{settings.shorten(path)} is not a picture that can be read ({error})."
+        ) from error
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def _sample_pictures(longest: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    names = {
+        "cat": "chelsea.png",
+        "coffee": "coffee.png",
+        "astronaut": "astronaut.png",
+        "rocket": "rocket.jpg",
+    }
+    photographs = {
+        name: read_picture(folder / file, longest)
+        for name, file in names.items()
+        if (folder / file).is_file()
+    }
+    made = {
+        "starry sky": paintings.starry_night,
+        "sunset in dots": paintings.sunset,
+        "glass": paintings.glass,
+    }
+    return photographs, {name: paint(longest * 4 // 5, longest) for name, paint in made.items()}
 
 
 def _counts(what: str, sizes: dict[str, int], **asked: int | None) -> dict[str, int]:

@@ -207,3 +207,52 @@ def heatmap(
             axes.text(column, row, form.format(value), ha="center", va="center", color=ink, fontsize=12)
     figure.colorbar(image, ax=axes, label=label)
     show(figure, alt)
+
+
+def pictures(shown: dict[str, np.ndarray], alt: str, title: str = "", columns: int = 3) -> None:
+    """Show pictures side by side, each under its name.
+
+    Args:
+        shown: name to (height, width, 3), uint8.
+        alt: text alternative of the figure.
+        title: a claim above all of them.
+        columns: pictures in a row, at most.
+    """
+    import matplotlib.pyplot as plt
+
+    columns = min(columns, len(shown))
+    rows = -(-len(shown) // columns)
+    height, width = next(iter(shown.values())).shape[:2]
+    wide = 14 / columns
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(14, rows * (wide * height / width + 0.5) + 0.5 * bool(title)), squeeze=False
+    )
+    for axes in panels.flat:
+        axes.axis("off")
+    for axes, (name, picture) in zip(panels.flat, shown.items(), strict=False):
+        axes.imshow(picture)
+        axes.set_title(name, fontsize=15)
+    if title:
+        figure.suptitle(title, fontsize=19, weight="bold")
+    show(figure, alt)
+
+
+def animation(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
+    """Put a short animation into the output, as a GIF that runs forever.
+
+    Args:
+        frames: (height, width, 3) each, uint8.
+        alt: what it shows, for those who cannot see it.
+        seconds: how long one round takes.
+    """
+    from IPython.display import display
+    from PIL import Image
+
+    if not alt.strip():
+        raise ValueError("an animation needs an alt text: say in a sentence what it shows")
+    first, *others = (Image.fromarray(frame).quantize(128) for frame in frames)
+    gif = io.BytesIO()
+    pause = int(1000 * seconds / len(frames))
+    first.save(gif, format="gif", save_all=True, append_images=others, duration=pause, loop=0)
+    data = {"image/gif": base64.b64encode(gif.getvalue()).decode(), "text/plain": f"[Animation: {alt}]"}
+    display(data, metadata={"image/gif": {"alt": alt}}, raw=True)

@@ -4,6 +4,7 @@ How models are trained, saved or drawn does not belong here.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import netrc
@@ -13,6 +14,8 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
+
+import numpy as np
 
 from utils import settings
 
@@ -228,6 +231,44 @@ class Run:
             print(f"W&B: {line}.")
 
 
+def kept(name: str, config, make, run: Run | None = None) -> np.ndarray:
+    """Return a picture that was made before from the same config, else make it and keep it.
+
+    It is saved in the notebook's run folder as soon as it is made, so that a dead kernel loses at most one.
+
+    Args:
+        name: of the picture, as a reader knows it.
+        config: dict or namespace of everything that it depends on.
+        make: takes nothing, returns (height, width, 3) of values from 0 to 255.
+        run: a run that gets the picture as well, when it is new.
+
+    Returns:
+        (height, width, 3), uint8.
+    """
+    from PIL import Image
+
+    facts = vars(config) if isinstance(config, SimpleNamespace) else config
+    facts = json.dumps([facts, settings.profile()], sort_keys=True, default=_plain)
+    label = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
+    path = settings.run_folder("pictures") / f"{label}-{hashlib.sha256(facts.encode()).hexdigest()[:10]}.png"
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError):
+        pass  # not made yet, or cut off
+    picture = np.clip(np.round(np.asarray(make())), 0, 255).astype("uint8")
+    partial = path.with_suffix(".part")
+    try:
+        Image.fromarray(picture).save(partial, format="png")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        print(f"{name} is not saved ({error.strerror}), the notebook goes on.")
+    if run:
+        run.picture(name, picture)
+    return picture
+
+
 def record(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
     """Add a model's results to the leaderboard file; the newest row of a model counts.
 
@@ -317,8 +358,6 @@ def _bytes(picture):
     """Scale floats ourselves: wandb 0.28 guesses their range, 0.31 cuts them off, so that 0 to 1 is black."""
     if hasattr(picture, "savefig"):
         return picture
-    import numpy as np
-
     array = np.asarray(picture)
     if np.issubdtype(array.dtype, np.integer):
         return np.clip(array, 0, 255).astype("uint8")

