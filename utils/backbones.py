@@ -1,4 +1,4 @@
-"""Pretrained image networks: where their weights come from, what they expect, and how their pictures are undone.
+"""Pretrained image networks: where their weights come from, what goes in, and how that is undone.
 
 What a notebook does with them, and pictures themselves, do not belong here.
 """
@@ -27,16 +27,8 @@ EDGES = {
     "file": "weights/hed_bsds500.weights.h5",
     "sha256": "4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
 }
-# Of EfficientNet-Lite0 (Tan 2020): repeats, kernel, stride, expansion, filters of each stage.
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
+# Of EfficientNet-Lite0 (Tan 2020): repeats, stride and expansion of each stage; its weights tell the rest.
+STAGES = ((1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1, 6), (4, 2, 6), (1, 1, 6))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +54,7 @@ class Backbone:
 
 
 def efficientnet(top: bool = False) -> Backbone:
-    """Load EfficientNet-Lite0 (Tan and Le 2019; the Lite variant of 2020), trained on ImageNet's 1,000 classes.
+    """Load EfficientNet-Lite0 (Tan and Le 2019; Lite since 2020), trained on ImageNet's 1,000 classes.
 
     Its weights come with a package of weights alone, whose file is read as data.
 
@@ -120,24 +112,24 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         raise settings.Stop(f"{settings.shorten(path)} is no file of tensors: {error}") from error
 
 
-class _TensorsOnly(pickle.Unpickler):
-    KNOWN = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): lambda storage, offset, size, strides, *_: (
-            *storage,
-            offset,
-            size,
-            strides,
-        ),
-        ("torch", "FloatStorage"): np.float32,
-        ("torch", "LongStorage"): np.int64,
-    }
+def _described(storage, offset, size, strides, *_):
+    return (*storage, offset, size, strides)
 
+
+HARMLESS = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _described,
+    ("torch", "FloatStorage"): np.float32,
+    ("torch", "LongStorage"): np.int64,
+}
+
+
+class _TensorsOnly(pickle.Unpickler):
     def find_class(self, module, name):
         """Return what a pickle names, if it is known to be harmless."""
-        if (module, name) not in self.KNOWN:
+        if (module, name) not in HARMLESS:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return self.KNOWN[module, name]
+        return HARMLESS[module, name]
 
     def persistent_load(self, reference):
         """Return kind and key of a storage, whose values stand behind the pickles."""
@@ -163,12 +155,8 @@ def _efficientnet(tensors, top: bool) -> keras.Model:
     def convolve(vectors, name, stride=1, depthwise=False):
         kernel = tensors[f"{name}.weight"]
         filters, size = kernel.shape[0], kernel.shape[-1]
-        settings_ = {"strides": stride, "padding": "same", "use_bias": False, "name": name.replace(".", "_")}
-        layer = (
-            layers.DepthwiseConv2D(size, **settings_)
-            if depthwise
-            else layers.Conv2D(filters, size, **settings_)
-        )
+        knobs = {"strides": stride, "padding": "same", "use_bias": False, "name": name.replace(".", "_")}
+        layer = layers.DepthwiseConv2D(size, **knobs) if depthwise else layers.Conv2D(filters, size, **knobs)
         vectors = layer(vectors)
         # PyTorch has (out, in, height, width), Keras (height, width, in, out).
         layer.set_weights([kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)])
@@ -185,7 +173,7 @@ def _efficientnet(tensors, top: bool) -> keras.Model:
     inputs = keras.Input((None, None, 3))
     vectors = layers.ReLU(6.0)(normalise(convolve(inputs, "_conv_stem", 2), "_bn0"))
     number = 0
-    for repeats, _, stride, expansion, filters in STAGES:
+    for repeats, stride, expansion in STAGES:
         for repeat in range(repeats):
             block, before = f"_blocks.{number}", vectors
             if expansion > 1:
@@ -209,7 +197,7 @@ def _efficientnet(tensors, top: bool) -> keras.Model:
 
 
 def inception() -> Backbone:
-    """Load InceptionV3 (Szegedy et al. 2016) without its classifier, trained on ImageNet: the session's dreamer.
+    """Load InceptionV3 (Szegedy et al. 2016) without its classifier: the session's dreamer.
 
     Raises:
         settings.Stop: its weights are neither in the cache nor in Keras's, and cannot be downloaded.
@@ -227,7 +215,7 @@ def inception() -> Backbone:
 
 
 def vgg19() -> Backbone:
-    """Load VGG19 (Simonyan and Zisserman 2015) without its classifier, trained on ImageNet: the session's painter.
+    """Load VGG19 (Simonyan and Zisserman 2015) without its classifier: the session's painter.
 
     Raises:
         settings.Stop: its weights are neither in the cache nor in Keras's, and cannot be downloaded.
@@ -236,7 +224,7 @@ def vgg19() -> Backbone:
 
 
 def vgg16_edges() -> Backbone:
-    """Load the VGG16 of an edge detector (Xie and Tu 2015): trained on ImageNet, then on edges that people drew.
+    """Load an edge detector's VGG16 (Xie and Tu 2015), trained on ImageNet, then on edges that people drew.
 
     Its weights come with a package, whose file is read as data.
 
@@ -264,7 +252,7 @@ def dreamer() -> Backbone:
 
 
 def painter() -> Backbone:
-    """Load the session's VGG19 where its weights can be had, else the VGG16 of an edge detector, and say why."""
+    """Load the session's VGG19 where its weights can be had, else an edge detector's VGG16, and say why."""
     try:
         return vgg19()
     except settings.Stop as reason:

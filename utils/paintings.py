@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 PAINTINGS_CARD = (
-    "Paintings drawn by code of this project (utils/paintings.py; Apache-2.0, nothing to download): a starry "
-    "night of curved brush strokes, a sunset of dots, a window of coloured glass. They stand in for a painter's "
-    "picture in one respect: each has one unmistakable way of putting colour next to colour."
+    "Paintings drawn by code of this project (utils/paintings.py; Apache-2.0, nothing to download): a "
+    "starry night of curved brush strokes, a sunset of dots, a window of coloured glass. They stand in for "
+    "a painter's picture in one respect: each has one unmistakable way of putting colour next to colour."
 )
 SCALE = 2  # drawn larger, then shrunk: soft edges
 
@@ -59,10 +59,9 @@ def starry_night(height: int = 384, width: int = 480, seed: int = 0) -> np.ndarr
     angle_y = np.where(land, 0.5 * np.cos(7 * canvas.x + 0.4), angle_y)
     angle_x = np.where(land, 1.0, angle_x)
     angles = np.arctan2(angle_y, angle_x)
-    for passes, (length, thick, count) in enumerate(
-        ((0.075, 0.016, 2_600), (0.055, 0.010, 7_000), (0.034, 0.006, 9_000))
-    ):
-        canvas.strokes(colours, angles, count, length, thick, 16 + 6 * passes)
+    coarse_to_fine = ((0.075, 0.016, 2_600, 16), (0.055, 0.010, 7_000, 22), (0.034, 0.006, 9_000, 28))
+    for length, thick, count, noise in coarse_to_fine:
+        canvas.strokes(colours, angles, count, length, thick, noise)
     canvas.village(ridge)
     canvas.cypress()
     return canvas.finished()
