@@ -1,4 +1,4 @@
-"""Pretrained image networks: where their weights come from, what goes in, and how that is undone.
+"""Pretrained image networks: where their weights come from, and the preparation they want.
 
 What a notebook does with them, and pictures themselves, do not belong here.
 """
@@ -8,7 +8,7 @@ import importlib.util
 import os
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,24 +33,46 @@ STAGES = ((1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1, 6), (4, 2, 6), (1, 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A pretrained network, with what a picture goes through before it and after it.
+    """A pretrained network that takes pictures as they are, (batch, height, width, 3) of 0 to 255.
 
-    `model` takes prepared pictures (batch, height, width, 3) of any size; `layers` names the ones worth
-    climbing or comparing, from edges to objects. `prepare` takes values from 0 to 255 and `undo` gives them
-    back.
+    `layers` names those worth climbing or comparing, from edges to objects. What the network itself wants,
+    `prepare` makes of a picture; `features` has it built in, so that no notebook ever undoes it.
     """
 
     name: str
     model: keras.Model
     layers: tuple[str, ...]
     prepare: Callable
-    undo: Callable
     trained_on: str
 
     @property
     def label(self) -> str:
         """Name the network and what it was trained on, for banners and tables."""
         return f"{self.name} ({self.trained_on})"
+
+    def features(self, names: Iterable[str]) -> keras.Model:
+        """Return a model from pictures, (batch, height, width, 3) of 0 to 255, to activations by layer.
+
+        Args:
+            names: of layers of `model`; nothing beyond the last of them is computed.
+
+        Raises:
+            ValueError: the network has no layer of that name.
+        """
+        inputs = keras.Input(self.model.input.shape[1:])
+        found = {name: self.model.get_layer(name).output for name in names}
+        inner = keras.Model(self.model.input, found)
+        return keras.Model(inputs, inner(self.prepare(inputs)), name=f"{self.model.name}_features")
+
+
+def as_batch(picture: np.ndarray):
+    """Return a picture (height, width, 3) as a batch of one, float32."""
+    return keras.ops.convert_to_tensor(picture[None], "float32")
+
+
+def as_picture(batch) -> np.ndarray:
+    """Return the first of a batch of pictures (batch, height, width, 3) as (height, width, 3), uint8."""
+    return np.clip(np.round(keras.ops.convert_to_numpy(batch)[0]), 0, 255).astype("uint8")
 
 
 def efficientnet(top: bool = False) -> Backbone:
@@ -72,7 +94,6 @@ def efficientnet(top: bool = False) -> Backbone:
         model,
         blocks,
         lambda pictures: (pictures - 127.0) / 128.0,
-        lambda prepared: prepared * 128.0 + 127.0,
         "ImageNet",
     )
 
@@ -209,7 +230,6 @@ def inception() -> Backbone:
         model,
         names,
         lambda pictures: pictures / 127.5 - 1.0,
-        lambda prepared: (prepared + 1.0) * 127.5,
         "ImageNet",
     )
 
@@ -268,7 +288,6 @@ def _vgg(name: str, model: keras.Model, trained_on: str) -> Backbone:
         model,
         tuple(layer.name for layer in model.layers if "conv" in layer.name),
         lambda pictures: pictures[..., ::-1] - mean,
-        lambda prepared: (prepared + mean)[..., ::-1],
         trained_on,
     )
 

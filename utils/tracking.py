@@ -231,42 +231,58 @@ class Run:
             print(f"W&B: {line}.")
 
 
-def kept(name: str, config, make, run: Run | None = None) -> np.ndarray:
-    """Return a picture that was made before from the same config, else make it and keep it.
+def kept(name: str, make, run: Run, **facts) -> list[np.ndarray]:
+    """Return pictures that were made before from the same facts, else make them, keeping each at once.
 
-    It is saved in the notebook's run folder as soon as it is made, so that a dead kernel loses at most one.
+    They stand in the notebook's run folder, so that a dead kernel loses none that was made. A row of pictures
+    that was cut short is made anew, over the old ones.
 
     Args:
-        name: of the picture, as a reader knows it.
-        config: dict or namespace of everything that it depends on.
-        make: takes nothing, returns (height, width, 3) of values from 0 to 255.
-        run: a run that gets the picture as well, when it is new.
+        name: of the pictures, as a reader knows it.
+        make: takes nothing and yields pictures (height, width, 3) of values from 0 to 255, the result last.
+        run: gets each new picture, by step.
+        facts: everything else that the pictures depend on; the profile counts without being named.
 
     Returns:
-        (height, width, 3), uint8.
+        All of them, (height, width, 3) of uint8.
     """
     from PIL import Image
 
-    facts = vars(config) if isinstance(config, SimpleNamespace) else config
-    facts = json.dumps([facts, settings.profile()], sort_keys=True, default=_plain)
+    told = json.dumps([facts, settings.profile()], sort_keys=True, default=_plain)
     label = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
-    path = settings.run_folder("pictures") / f"{label}-{hashlib.sha256(facts.encode()).hexdigest()[:10]}.png"
+    number = hashlib.sha256(told.encode()).hexdigest()[:10]
+    folder = settings.runs_folder() / settings.notebook() / "pictures" / f"{label}-{number}"
+    finished = folder / "finished"
     try:
-        with Image.open(path) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError):
-        pass  # not made yet, or cut off
-    picture = np.clip(np.round(np.asarray(make())), 0, 255).astype("uint8")
-    partial = path.with_suffix(".part")
+        count = int(finished.read_text())
+        return [_read_picture(folder / f"{number:03d}.png") for number in range(count)]
+    except (OSError, ValueError, SyntaxError):
+        pass  # not made yet, or cut short
+    found, full = [], None
+    for number, picture in enumerate(make()):
+        found.append(np.clip(np.round(np.asarray(picture)), 0, 255).astype("uint8"))
+        run.picture(name, found[-1], f"step {number}")
+        try:
+            finished.unlink(missing_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(found[-1]).save(folder / f"{number:03d}.png")
+        except OSError as error:
+            full = error
     try:
-        Image.fromarray(picture).save(partial, format="png")
-        partial.replace(path)
+        if full is None:
+            finished.write_text(str(len(found)))
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        print(f"{name} is not saved ({error.strerror}), the notebook goes on.")
-    if run:
-        run.picture(name, picture)
-    return picture
+        full = error
+    if full is not None:
+        print(f"{name} is not saved ({full.strerror}), the notebook goes on.")
+    return found
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
 
 
 def record(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
