@@ -14,11 +14,15 @@ import tensorflow as tf
 from utils import decoding, layers, settings, translation
 
 
-def define(stem: str, *names: str) -> dict:
-    """Take functions and classes of these names out of a notebook, with others of the same cells."""
+def define(stem: str, *names: str, **known) -> dict:
+    """Take functions and classes of these names out of a notebook, with others of the same cells.
+
+    What they use beyond the libraries, such as the notebook's `cfg`, is passed in as `known`.
+    """
     notebook = nbformat.read(settings.ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
     found = {"keras": keras, "np": np, "ops": keras.ops, "settings": settings, "layers": layers}
     found |= {"Counter": Counter, "json": json, "tf": tf, "decoding": decoding, "translation": translation}
+    found |= known
     for cell in notebook.cells:
         starts = [start for name in names for start in (f"def {name}(", f"class {name}(", f"class {name}:")]
         if cell.cell_type == "code" and any(start in cell.source for start in starts):

@@ -109,8 +109,8 @@ def test_outputs_come_from_the_live_profile(notebook):
 
 def test_every_picture_has_an_alt_text(notebook):
     for cell, output in outputs(notebook):
-        if "image/png" in output.get("data", {}):
-            assert len(output.metadata["image/png"]["alt"].split()) >= 8, cell.source
+        for kind in (kind for kind in output.get("data", {}) if kind.startswith("image/")):
+            assert len(output.metadata[kind]["alt"].split()) >= 8, cell.source
     for alt in re.findall(r"!\[(.*?)\]\(", prose(notebook)):
         assert alt.strip()
 
@@ -134,8 +134,14 @@ def test_exported_pictures_are_those_of_the_stored_outputs(notebook):
     for cell in code(notebook):
         for tag in cell.metadata.get("tags", []):
             if tag.startswith("picture-"):
-                exported = settings.ROOT / "docs" / "pictures" / f"{tag.removeprefix('picture-')}.png"
-                stored = cell.outputs[0].data["image/png"]
+                name = tag.removeprefix("picture-")
+                kind, stored = next(
+                    (kind, content)
+                    for output in cell.outputs
+                    for kind, content in output.get("data", {}).items()
+                    if kind.startswith("image/")
+                )
+                exported = settings.ROOT / "docs" / "pictures" / f"{name}.{kind.removeprefix('image/')}"
                 assert exported.read_bytes() == base64.b64decode(stored), (
                     f"run `make render` for {exported.name}"
                 )

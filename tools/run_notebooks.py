@@ -106,13 +106,14 @@ def store(notebook, path: Path) -> None:
 
 
 def export_pictures(notebook, folder: Path) -> None:
-    """Write the picture of every cell tagged `picture-NAME` to NAME.png, for the README."""
+    """Write the picture of every cell tagged `picture-NAME` to NAME.png or NAME.jpeg, for the README."""
     for cell in notebook.cells:
         for tag in cell.metadata.get("tags", []):
             for output in cell.get("outputs", []) if tag.startswith("picture-") else []:
-                if png := output.get("data", {}).get("image/png"):
+                for kind in {"image/png", "image/jpeg"} & set(output.get("data", {})):
                     folder.mkdir(parents=True, exist_ok=True)
-                    (folder / f"{tag.removeprefix('picture-')}.png").write_bytes(base64.b64decode(png))
+                    path = folder / f"{tag.removeprefix('picture-')}.{kind.removeprefix('image/')}"
+                    path.write_bytes(base64.b64decode(output["data"][kind]))
 
 
 def chosen(only: str) -> list[Path]:

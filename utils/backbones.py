@@ -224,7 +224,7 @@ def inception() -> Backbone:
         settings.Stop: its weights are neither in the cache nor in Keras's, and cannot be downloaded.
     """
     model = _keras_weights("InceptionV3", "inception_v3_notop.weights.h5")
-    names = tuple(f"mixed{number}" for number in (0, 2, 3, 4, 5, 6, 7))
+    names = tuple(f"mixed{number}" for number in (0, 3, 4, 5, 6, 7))
     return Backbone(
         "InceptionV3",
         model,

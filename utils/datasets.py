@@ -194,7 +194,7 @@ def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
         for path in sorted(Path(folder).expanduser().glob("*")):
             if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}:
                 try:
-                    found[path.stem] = read_picture(path, longest)
+                    found[path.stem] = _wide_enough(read_picture(path, longest), path, longest)
                 except settings.Stop as reason:
                     print(f"Left out: {reason}")
         if not found:
@@ -216,6 +216,17 @@ def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
             f"{settings.shorten(session[0].parent)}."
         )
     return Pictures(photographs, paintings_, "sample", paintings.PAINTINGS_CARD)
+
+
+def _wide_enough(picture: np.ndarray, path: Path, longest: int) -> np.ndarray:
+    # The networks halve a picture four times and more: of a sliver nothing would be left.
+    height, width = picture.shape[:2]
+    if max(height, width) < min(64, longest) or max(height, width) > 4 * min(height, width):
+        raise settings.Stop(
+            f"{settings.shorten(path)} is too small or too narrow, {width} by {height} pixels: crop it to "
+            "4:1 at most, of 64 pixels at least."
+        )
+    return picture
 
 
 def read_picture(path: str | Path, longest: int = 512) -> np.ndarray:
