@@ -1,8 +1,10 @@
+import hashlib
 import random
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from utils import datasets, downloads, sentences, settings
 
@@ -160,3 +162,117 @@ def test_impossible_counts_of_pairs_are_refused(monkeypatch, count):
     monkeypatch.setenv("COMPANION_DATA", "sample")
     with pytest.raises(settings.Stop, match="pairs asked for: there are 1 to 80,000"):
         datasets.sentence_pairs(train=count)
+
+
+@pytest.fixture
+def mnist(tmp_path, monkeypatch):
+    """A file packed as MNIST's is, with other pictures and the hash of those."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    make = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 60_000), ("test", 10_000)):
+        arrays[f"x_{part}"] = np.broadcast_to(make.integers(0, 256, (1, 28, 28), "uint8"), (count, 28, 28))
+        arrays[f"y_{part}"] = make.integers(0, 10, count, "uint8")
+    digest = hashlib.sha256()
+    for part in ("train", "test"):
+        for kind in "xy":
+            digest.update(np.ascontiguousarray(arrays[f"{kind}_{part}"]))
+    monkeypatch.setattr(datasets, "MNIST_SHA256", digest.hexdigest())
+    np.savez_compressed(folder / "mnist.npz", **arrays)
+    return folder / "mnist.npz", arrays
+
+
+def test_real_digits_are_the_beginning_of_each_part(mnist):
+    digits = datasets.digits(500, 40)
+    assert digits.source == "real" and "MNIST" in digits.label and "LeCun" in digits.card
+    for part, count in (("train", 500), ("test", 40)):
+        images, labels = getattr(digits, part).images, getattr(digits, part).labels
+        np.testing.assert_array_equal(images, mnist[1][f"x_{part}"][:count])
+        np.testing.assert_array_equal(labels, mnist[1][f"y_{part}"][:count])
+
+
+@pytest.mark.parametrize("harm", ["cut", "other", "text", "pickle"])
+def test_a_harmed_file_of_digits_gives_the_sample_and_one_line(mnist, monkeypatch, capsys, harm):
+    path, arrays = mnist
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:5_000])
+    elif harm == "text":
+        path.write_text("<html>not here</html>")
+    elif harm == "pickle":
+        np.savez(path, x_train=np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    else:
+        np.savez(path, **arrays | {"y_test": arrays["y_test"][::-1]})
+    monkeypatch.setenv("COMPANION_PROFILE", "quick")
+    digits = datasets.digits(30, 10)
+    said = capsys.readouterr().out
+    assert digits.source == "sample" and said.count("\n") == 1 and "built-in sample of digits" in said
+    monkeypatch.setenv("COMPANION_DATA", "real")
+    with pytest.raises(downloads.Unavailable):
+        datasets.digits(30, 10)
+
+
+@pytest.fixture
+def celeba(tmp_path):
+    """Forty pictures laid out as CelebA's: grey, but for a square of one colour where faces are."""
+    folder = tmp_path / "cache" / "celeba" / "img_align_celeba"
+    folder.mkdir(parents=True)
+    for number in range(40):
+        picture = np.full((218, 178, 3), 128, "uint8")
+        left, top, right, bottom = datasets.CELEBA_BOX
+        picture[top:bottom, left:right] = (6 * number, 255 - 6 * number, 60)
+        Image.fromarray(picture).save(folder / f"{number:06d}.jpg", quality=95)
+    return folder
+
+
+def test_real_faces_are_cropped_shuffled_and_kept_apart(celeba, capsys):
+    faces = datasets.faces(size=32)
+    assert faces.source == "real" and "CelebA" in faces.label and "research" in faces.card
+    assert (len(faces.train), len(faces.test)) == (36, 4) and faces.train.attributes is None
+    numbers = []
+    for part in (faces.train, faces.test):
+        assert part.images.shape[1:] == (32, 32, 3) and part.images.dtype == np.uint8
+        inner = part.images[:, 4:-4, 4:-4].astype(float)
+        assert inner.std(axis=(1, 2)).max() < 3, "nothing of the grey border is in the crop"
+        numbers += (inner.mean(axis=(1, 2))[:, 0] / 6).round().astype(int).tolist()
+    assert sorted(numbers) == list(range(40)) and numbers != sorted(numbers)
+    few = datasets.faces(5, 2, size=32)
+    np.testing.assert_array_equal(few.train.images, faces.train.images[:5])
+    assert capsys.readouterr().out == ""
+    datasets.faces(500, 2, size=32)
+    assert "36 train pictures are there, not 500" in capsys.readouterr().out
+
+
+def test_a_folder_of_pictures_works_as_faces(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    (folder / "deeper").mkdir(parents=True)
+    for number in range(5):
+        picture = np.zeros((60 + 10 * number, 90, 3), "uint8")
+        picture[:, 20:70] = 40 * number + 40
+        Image.fromarray(picture).convert("L" if number == 1 else "RGB").save(
+            folder / "deeper" / f"{number}.png"
+        )
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    faces = datasets.faces(5, 1, size=16, folder=folder)
+    said = capsys.readouterr().out
+    assert faces.source == "folder" and faces.train.images.shape == (4, 16, 16, 3)
+    assert said.count("\n") <= 2 and "broken.jpg" in said
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(settings.Stop, match="fewer than two pictures"):
+        datasets.faces(folder=empty)
+
+
+def test_without_photographs_faces_are_drawn_with_their_truth(monkeypatch):
+    faces = datasets.faces(70, 10, size=32)
+    assert faces.source == "sample" and faces.card and "sample" in faces.label
+    assert faces.train.images.shape == (70, 32, 32, 3) and faces.train.attributes["smile"].shape == (70,)
+    few = datasets.faces(10, 10, size=32)
+    np.testing.assert_array_equal(few.train.images, faces.train.images[:10])
+    assert not np.array_equal(faces.test.images, faces.train.images[:10])
+    monkeypatch.setenv("COMPANION_DATA", "real")
+    assert datasets.faces(2, 2, source="sample").source == "sample"
+    with pytest.raises(downloads.Unavailable, match="CelebA"):
+        datasets.faces(2, 2)
+    with pytest.raises(settings.Stop, match="16 to 256"):
+        datasets.faces(2, 2, size=8)

@@ -3,16 +3,41 @@
 Fetching and checking files is the work of `downloads`, writing samples that of `samples`.
 """
 
+import hashlib
 import random
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils import downloads, paintings, samples, sentences, settings
+from utils import downloads, drawings, paintings, samples, sentences, settings
 
 SIZES = {"train": 20_000, "validation": 5_000, "test": 25_000}
 PAIRS = {"train": 80_000, "validation": 10_000, "test": 10_000}
+DIGITS = {"train": 60_000, "test": 10_000}
+DRAWN_FACES = {"train": 50_000, "test": 10_000}
+# Of the images and labels in this order: of the training part, then of the test part.
+MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
+UNREADABLE = (  # what NumPy raises on a file that is cut off, or something else
+    OSError,
+    LookupError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+CELEBA_CARD = (
+    "CelebA, aligned and cropped (Liu, Luo, Wang and Tang, ICCV 2015). Non-commercial research only; the "
+    "people in it are celebrities who were not asked. https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+)
+PICTURE_FILES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+# CelebA's aligned pictures have 178x218 pixels and the eyes in the same place: this square holds the face.
+CELEBA_SIZE, CELEBA_BOX = (178, 218), (15, 45, 163, 193)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +128,63 @@ class Pictures:
         return f"pictures: {kinds[self.source]}"
 
 
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Images (n, 28, 28) of uint8, white on black, and the digit on each, (n,) of uint8."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Digits:
+    """Digits in two parts; `source` is "real" or "sample", `card` says where they are from."""
+
+    train: LabelledImages
+    test: LabelledImages
+    source: str
+    card: str
+
+    @property
+    def label(self) -> str:
+        """Name the data in a few words, for banners and tables."""
+        return "digits: MNIST (real data)" if self.source == "real" else "digits: built-in sample"
+
+
+@dataclass(frozen=True, eq=False)
+class FaceImages:
+    """Images (n, size, size, 3) of uint8.
+
+    `attributes` has the truth about drawn faces by name, each (n,) of float32, as `drawings.attributes`
+    describes; it is None for photographs, about which nobody wrote it down.
+    """
+
+    images: np.ndarray
+    attributes: dict[str, np.ndarray] | None = None
+
+    def __len__(self):
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """Faces in two parts; `source` is "real" (CelebA), "sample" or "folder", `card` says more."""
+
+    train: FaceImages
+    test: FaceImages
+    source: str
+    card: str
+
+    @property
+    def label(self) -> str:
+        """Name the data in a few words, for banners and tables."""
+        kinds = {"real": "CelebA (real data)", "sample": "built-in sample", "folder": "your folder"}
+        return f"faces: {kinds[self.source]}"
+
+
 def wanted() -> str:
     """Which data a reader asks for: `COMPANION_DATA`, "auto" (real, else the sample), "real" or "sample"."""
     return settings.one_of("COMPANION_DATA", ("auto", "real", "sample"), "auto")
@@ -172,6 +254,82 @@ def sentence_pairs(
     return SentencePairs(**parts, source="sample", card=sentences.PAIRS_CARD)
 
 
+def digits(train: int | None = None, test: int | None = None) -> Digits:
+    """Load digits: MNIST (LeCun et al. 1998) where it can be had, else digits drawn from fonts.
+
+    The first n digits of a part are the same whatever n is.
+
+    Args:
+        train, test: how many digits of each part; all (60,000, 10,000) if not given.
+
+    Raises:
+        settings.Stop: more digits are asked for than there are.
+        downloads.Unavailable: `COMPANION_DATA=real` and MNIST cannot be had.
+    """
+    counts = _counts("digits", DIGITS, train=train, test=test)
+    if wanted() != "sample":
+        try:
+            found = _mnist()
+            parts = {
+                part: LabelledImages(found[f"x_{part}"][:n], found[f"y_{part}"][:n])
+                for part, n in counts.items()
+            }
+            return Digits(**parts, source="real", card=downloads.sources()["mnist"].card)
+        except downloads.Unavailable as reason:
+            if wanted() == "real":
+                raise
+            print(f"Using the built-in sample of digits: {reason}")
+    parts = {part: LabelledImages(*drawings.digits(n, seed=part)) for part, n in counts.items()}
+    return Digits(**parts, source="sample", card=drawings.DIGITS_CARD)
+
+
+def faces(
+    train: int | None = None,
+    test: int | None = None,
+    size: int = 64,
+    folder: str | Path | None = None,
+    source: str | None = None,
+) -> Faces:
+    """Load faces: CelebA (Liu et al. 2015) where it is in the cache, else faces drawn by code.
+
+    CelebA is looked for as `celeba/img_align_celeba/*.jpg` in the cache, and never fetched. Photographs are
+    shuffled once and for all, a tenth of them is the test part, and the first n of a part are the same
+    whatever n is. Where there are fewer than asked for, both parts get smaller and a line says so.
+
+    Args:
+        train, test: how many faces of each part; all if not given (50,000 and 10,000 drawn ones).
+        size: height and width in pixels, 16 to 256.
+        folder: of your own pictures, looked for in its folders too; the square in the middle of each is
+            taken, and one that cannot be read is named and left out.
+        source: "auto", "real" or "sample", instead of what `COMPANION_DATA` asks for; `folder` wins.
+
+    Raises:
+        settings.Stop: an impossible size or number, or `folder` holds fewer than two pictures.
+        downloads.Unavailable: real faces are asked for and CelebA is not there.
+    """
+    if not 16 <= size <= 256:
+        raise settings.Stop(f"faces of size={size} asked for: give 16 to 256 pixels.")
+    if folder is not None:
+        paths = [p for p in Path(folder).expanduser().rglob("*") if p.suffix.lower() in PICTURE_FILES]
+        parts = _photographed(paths, size, train=train, test=test)
+        if parts is None:
+            raise settings.Stop(f"fewer than two pictures in {settings.shorten(folder)} can be read.")
+        return Faces(**parts, source="folder", card=f"pictures in {settings.shorten(folder)}")
+    asked = source or wanted()
+    place = settings.cache_folder() / "celeba" / "img_align_celeba"
+    if asked != "sample":
+        parts = _photographed(list(place.glob("*.jpg")), size, train=train, test=test)
+        if parts is not None:
+            return Faces(**parts, source="real", card=CELEBA_CARD)
+        if asked == "real":
+            raise downloads.Unavailable(
+                f"CelebA is not there: put its pictures into {settings.shorten(place)} (see data/README.md)."
+            )
+    counts = _counts("faces", DRAWN_FACES, train=train, test=test)
+    parts = {part: FaceImages(*drawings.faces(n, size, seed=part)) for part, n in counts.items()}
+    return Faces(**parts, source="sample", card=drawings.FACES_CARD)
+
+
 def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
     """Load photographs and paintings: the session's where they are in the cache, else the built-in sample.
 
@@ -192,7 +350,7 @@ def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
     if folder is not None:
         found = {}
         for path in sorted(Path(folder).expanduser().glob("*")):
-            if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}:
+            if path.suffix.lower() in PICTURE_FILES:
                 try:
                     found[path.stem] = _wide_enough(read_picture(path, longest), path, longest)
                 except settings.Stop as reason:
@@ -242,23 +400,110 @@ def read_picture(path: str | Path, longest: int = 512) -> np.ndarray:
     Raises:
         settings.Stop: it cannot be read.
     """
+    from PIL import Image
+
+    picture = _opened(path)
+    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def _opened(path: str | Path, shortest: int | None = None):
+    """Return a picture as colours, upright; JPEG may leave out detail beyond `shortest` pixels a side."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as file:
+            if shortest and min(file.size) > shortest:
+                scale = shortest / min(file.size)
+                file.draft("RGB", tuple(int(side * scale) + 1 for side in file.size))
             picture = ImageOps.exif_transpose(file)
             if picture.mode.startswith("I;16"):
                 picture = Image.fromarray((np.asarray(picture) >> 8).astype("uint8"))
             if "A" in picture.getbands() or "transparency" in picture.info:
                 picture = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-            picture = picture.convert("RGB")
+            return picture.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise settings.Stop(
             f"{settings.shorten(path)} is not a picture that can be read ({error})."
         ) from error
-    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+
+
+def _face(path: Path, size: int) -> np.ndarray | settings.Stop:
+    """Read the square that holds the face, (size, size, 3) of uint8, or say why it cannot be read."""
+    from PIL import Image
+
+    try:
+        # Twice as large as it will be: what shrinks it then has enough to average.
+        picture = _opened(path, 2 * size * CELEBA_SIZE[0] // (CELEBA_BOX[2] - CELEBA_BOX[0]))
+    except settings.Stop as reason:
+        return reason
+    width, height = picture.size
+    shaped = abs(width * CELEBA_SIZE[1] - height * CELEBA_SIZE[0]) <= 2 * max(CELEBA_SIZE)
+    if shaped and path.suffix == ".jpg":
+        box = [value * width / CELEBA_SIZE[0] for value in CELEBA_BOX]
+    else:
+        side = min(width, height)
+        box = [(width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2]
+    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=tuple(box)))
+
+
+def _photographed(paths: list[Path], size: int, **asked: int | None) -> dict[str, FaceImages] | None:
+    """Read faces of both parts from files, or return None where too few can be read."""
+    paths = sorted(paths)
+    random.Random("faces").shuffle(paths)
+    held_out = -(-len(paths) // 10)
+    pools = {"train": paths[held_out:], "test": paths[:held_out]}
+    parts = {}
+    for part, count in asked.items():
+        pool = pools[part]
+        if count is not None and count < 1:
+            raise settings.Stop(f"{part}={count:,} faces asked for: give 1 or more.")
+        count = len(pool) if count is None else count
+        found, place = [], 0
+        with ThreadPoolExecutor(4) as workers:
+            while len(found) < count and place < len(pool):
+                chunk = pool[place : place + count - len(found)]
+                place += len(chunk)
+                for face in workers.map(lambda path: _face(path, size), chunk):
+                    if isinstance(face, settings.Stop):
+                        print(f"Left out: {face}")
+                    else:
+                        found.append(face)
+        if not found:
+            return None
+        if len(found) < count:
+            print(f"faces: {len(found):,} {part} pictures are there, not {count:,}.")
+        parts[part] = FaceImages(np.stack(found))
+    return parts
+
+
+def _mnist() -> dict[str, np.ndarray]:
+    """Return MNIST's four arrays from whatever packing of them lies in the cache, fetched if none does."""
+    path = downloads.sources()["mnist"].file
+    found = _mnist_arrays(path) if path.is_file() else None
+    if found is None:
+        path = downloads.locate("mnist")
+        found = _mnist_arrays(path)
+    if found is None:
+        raise downloads.Unavailable(
+            f"{settings.shorten(path)} does not hold MNIST: delete it, run `make data`."
+        )
+    return found
+
+
+def _mnist_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    names, digest = ("x_train", "y_train", "x_test", "y_test"), hashlib.sha256()
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in names}
+    except UNREADABLE:
+        return None
+    for name in names:
+        digest.update(np.ascontiguousarray(arrays[name]))
+    shapes = [arrays[name].shape for name in names]
+    right = shapes == [(60_000, 28, 28), (60_000,), (10_000, 28, 28), (10_000,)]
+    return arrays if right and digest.hexdigest() == MNIST_SHA256 else None
 
 
 def _sample_pictures(longest: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
