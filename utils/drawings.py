@@ -345,7 +345,7 @@ def _eye(canvas, people, side, skin, hair):
     lash = np.maximum(np.abs(v + high * lid) - 0.014, (np.abs(u) - 1.1) * wide)
     canvas.paint(part, lash, 0.25 * skin)
     # Brows: who frowns draws their inner ends down.
-    arch = 0.03 * lid - 0.028 * p["smile"] * side * u * (p["smile"] < 0) + 0.012 * p["smile"]
+    arch = 0.03 * lid - 0.04 * p["smile"] * side * u * (p["smile"] < 0) + 0.025 * p["smile"]
     brow = np.maximum(
         np.abs(v + 0.135 + arch) - (0.024 + 0.008 * p["brows"]) * (1 - 0.4 * side * u),
         (np.abs(u) - 1.15) * wide,
@@ -371,14 +371,14 @@ def _nose(canvas, skin):
 
 def _mouth(canvas, skin):
     p = canvas.people
-    part, x, y = canvas.window(-0.45, 0.45, 0.2, 0.62)
+    part, x, y = canvas.window(-0.52, 0.52, 0.14, 0.7)
     smile, wide_smile = p["smile"], np.clip(p["smile"] - 0.15, 0, 1)
-    wide = 0.19 + 0.05 * np.clip(smile, -0.5, 1)
+    wide = 0.23 + 0.06 * np.clip(smile, -0.5, 1)
     u = (x - 0.14 * p["turn"]) / wide
     # The corners rise as the middle sinks; a grin opens and shows teeth.
-    level = 0.375 + 0.13 * smile * (0.55 - u**2)
-    bow, open_ = np.clip(1 - u**2, 0, 1), 0.13 * wide_smile
-    upper, lower = 0.03 + 0.011 * p["lips"], 0.042 + 0.014 * p["lips"]
+    level = 0.37 + 0.19 * smile * (0.42 - u**2)
+    bow, open_ = np.clip(1 - u**2, 0, 1), 0.16 * wide_smile
+    upper, lower = 0.04 + 0.012 * p["lips"], 0.05 + 0.014 * p["lips"]
     ends = (np.abs(u) - 1) * wide
 
     def between(top, bottom):
