@@ -5,16 +5,21 @@ What a model computes does not belong here, nor does anything that only one note
 
 import os
 import queue
+import shutil
 import sys
+import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
 PROFILES = ("quick", "live", "full")
 ROOT = Path(__file__).resolve().parent.parent
 
-_started = SimpleNamespace(notebook="scratch")
+# What a notebook's models and logs may need. Where less is free, they go to another disk if one has more.
+ROOM_BYTES = 50_000_000
+
+_started = SimpleNamespace(notebook="scratch", spare={})
 
 
 class Stop(RuntimeError):
@@ -60,15 +65,58 @@ def cache_folder() -> Path:
 
 
 def runs_folder() -> Path:
-    """Where every notebook leaves what it makes: `COMPANION_RUNS`, or runs in the project."""
-    return Path(os.environ.get("COMPANION_RUNS") or ROOT / "runs").expanduser()
+    """Where every notebook leaves what it makes: `COMPANION_RUNS`, or runs in the project.
+
+    Once that has proved full or read-only, a temporary folder of this kernel stands in for it.
+    """
+    asked = Path(os.environ.get("COMPANION_RUNS") or ROOT / "runs").expanduser()
+    return _started.spare.get(asked, asked)
 
 
 def run_folder(*parts: str) -> Path:
-    """Make and return a folder of the notebook that is running, for example `run_folder("models")`."""
+    """Make and return a folder of the notebook that is running, for example `run_folder("models")`.
+
+    Nothing is raised where it cannot be made: what is written there says so when it fails.
+    """
+    _find_room()
     folder = runs_folder().joinpath(_started.notebook, *parts)
-    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _find_room() -> None:
+    """Turn to a temporary folder, with one line that says so, where the runs folder takes nothing more."""
+    runs = runs_folder()
+    reason = _why_unusable(runs)
+    if not reason:
+        return
+    for place in _spare_places():
+        if not _why_unusable(place):
+            _started.spare[runs] = Path(tempfile.mkdtemp(prefix="companion-", dir=place))
+            print(
+                f"{shorten(runs)} cannot be used ({reason}): what this notebook makes goes to "
+                f"{shorten(_started.spare[runs])}. Free some, or set COMPANION_RUNS to another folder."
+            )
+            return
+
+
+def _spare_places() -> list[Path]:
+    places = [Path("/dev/shm")]  # Linux keeps it in memory
+    with suppress(OSError):
+        places.insert(0, Path(tempfile.gettempdir()))
+    return [place for place in places if place.is_dir()]
+
+
+def _why_unusable(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (free := shutil.disk_usage(folder).free) < ROOM_BYTES:
+            return f"disk full, {free / 1e6:.0f} MB free"
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def notebook() -> str:
@@ -94,6 +142,7 @@ def start(name: str, seed: int = 0) -> None:
     """
     profile()
     _started.notebook = name
+    _find_room()
     # C++ reads both when it is loaded: after the import they have no effect.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -104,11 +153,33 @@ def start(name: str, seed: int = 0) -> None:
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
+        _mirror()
 
     from utils import plots
 
     keras.utils.set_random_seed(seed)
     plots.use_style()
+
+
+def _mirror() -> None:
+    """Make models train on as many devices at once as `COMPANION_DEVICES` says, each on a share of a batch.
+
+    Every variable that is made from here on has a copy on each device, kept alike (TensorFlow's
+    `MirroredStrategy`). Where there are fewer GPUs, parts of the CPU stand in for them, for tests.
+    """
+    asked = os.environ.get("COMPANION_DEVICES", "").strip() or "1"
+    if not asked.isdecimal() or not 1 <= int(asked) <= 64:
+        raise Stop(f"COMPANION_DEVICES={asked} is no number of devices: give 1 to 64.")
+    import tensorflow as tf
+
+    if int(asked) == 1 or tf.distribute.has_strategy():
+        return
+    kind = "GPU" if len(tf.config.list_physical_devices("GPU")) >= int(asked) else "CPU"
+    if kind == "CPU":
+        parts = [tf.config.LogicalDeviceConfiguration()] * int(asked)
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    chosen = [device.name for device in tf.config.list_logical_devices(kind)[: int(asked)]]
+    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(chosen))
 
 
 @contextmanager
@@ -153,11 +224,20 @@ def devices() -> str:
     """Name what the active Keras backend computes on, for example "2 CPU cores" or "1 GPU"."""
     import keras
 
+    mirrored = ""
+    if "tensorflow" in sys.modules and (copies := _copies()) > 1:
+        mirrored = f", models mirrored on {copies} devices"
     gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
     if gpus:
-        return f"{len(gpus)} {gpus[0].split(':')[0].upper()}"
+        return f"{len(gpus)} {gpus[0].split(':')[0].upper()}{mirrored}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} CPU cores"
+    return f"{cores} CPU cores{mirrored}"
+
+
+def _copies() -> int:
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def banner(*data) -> None:

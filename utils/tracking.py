@@ -4,6 +4,7 @@ How models are trained, saved or drawn does not belong here.
 """
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -26,6 +27,7 @@ SERVER_ALIAS = "api.forge.coreweave.com"
 # A talk cannot wait longer: for the server's first word, for a run to begin, for a table (which asks the
 # server whether it takes tables), and for the last upload.
 ANSWER_SECONDS, BEGIN_SECONDS, LOG_SECONDS, FINISH_SECONDS = 3, 5, 5, 8
+FLUSH_SECONDS = 0.1
 MODES = {
     "online": "online",
     "shared": "online",
@@ -35,7 +37,7 @@ MODES = {
     "disabled": "disabled",
 }
 
-_session = SimpleNamespace(failed=None, run=None)
+_session = SimpleNamespace(failed=None, run=None, unsaved={})
 
 
 def mode() -> str:
@@ -294,22 +296,26 @@ def record(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
         board: which leaderboard.
         numbers: the columns, for example accuracy, parameters and seconds.
 
-    Raises:
-        OSError: the file cannot be written.
+    Where the file cannot be written, a line says so and the row counts in this kernel alone.
     """
     about = {"model": model, "notebook": settings.notebook(), "profile": settings.profile(), "data": data}
     line = json.dumps(about | numbers, default=_plain).encode() + b"\n"
     path = _board(board)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One unbuffered append: notebooks that run side by side lose no row, and a kill spoils its own at most.
-    with path.open("ab+", buffering=0) as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = (
-                    b"\n" + line
-                )  # behind a row that a kill cut off, or one being written: a blank line at most
-        file.write(line)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One unbuffered append: notebooks that run side by side lose no row, a kill spoils its own at most.
+        with path.open("ab+", buffering=0) as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    line = (
+                        b"\n" + line
+                    )  # behind a row that a kill cut off, or one being written: a blank line at most
+            if file.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        _session.unsaved.setdefault(path, []).append(line.decode())
+        print(f"{model} is not saved to {settings.shorten(path)} ({error.strerror}), the notebook goes on.")
 
 
 def leaderboard(board: str = "reviews", *, data: str) -> list[dict]:
@@ -325,7 +331,8 @@ def leaderboard(board: str = "reviews", *, data: str) -> list[dict]:
     """
     rows = {}
     path = _board(board)
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in [*lines, *_session.unsaved.get(path, ())]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
@@ -343,8 +350,7 @@ def summary(headline: str, *, data: str, **numbers) -> None:
         data: "real" or "sample".
         numbers: every number that the notebook claims.
 
-    Raises:
-        OSError: the file cannot be written.
+    Where the file cannot be written, a line says so.
     """
     loaded = {name: sys.modules[name].__version__ for name in ("keras", "tensorflow") if name in sys.modules}
     found = {
@@ -357,8 +363,13 @@ def summary(headline: str, *, data: str, **numbers) -> None:
     }
     path = settings.run_folder() / "summary.json"
     partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(found, indent=1, default=_plain) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(found, indent=1, default=_plain) + "\n", encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        print(f"summary.json is not saved ({error.strerror}), the notebook goes on.")
 
 
 def _board(board: str) -> Path:
@@ -434,15 +445,19 @@ def _begin(where: str, name: str, config: dict):
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_NOTEBOOK_NAME", f"{settings.notebook()}.ipynb")
     folder = settings.run_folder()
+    folder.mkdir(exist_ok=True)  # raises where wandb would turn to a folder of its own without a word
     server, key = _account()
     # The key is handed over, because wandb prompts for one that it does not find.
     online = {"base_url": server, "api_key": key} if where == "online" else {}
+    # Left to itself, wandb 0.31 keeps 15 seconds of the log in memory, and a killed kernel takes them along.
+    flush = {"x_transaction_log_flush_interval": FLUSH_SECONDS}
     # Before wandb knows that it is to be silent, it prints coloured warnings. Not by WANDB_SILENT: that would
     # silence a `wandb sync` in the notebook too.
     with contextlib.redirect_stderr(io.StringIO()):
         import wandb
 
         wandb.setup(wandb.Settings(silent=True))
+        flush = {name: value for name, value in flush.items() if name in wandb.Settings.model_fields}
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             group=settings.notebook(),
@@ -462,6 +477,7 @@ def _begin(where: str, name: str, config: dict):
                 finish_timeout=FINISH_SECONDS,
                 finish_timeout_raises=True,
                 **online,
+                **flush,
             ),
         )
 

@@ -101,7 +101,10 @@ def batches(source, target, batch: int, seed: int | None = None):
     """
 
     def shifted(source, target):
-        return (source, target[:, :-1]), target[:, 1:], target[:, 1:] != PADDING
+        # As floats: where models are mirrored on several devices, Keras adds up batches, and truth values
+        # have no sum.
+        weights = ops.cast(target[:, 1:] != PADDING, "float32")
+        return (source, target[:, :-1]), target[:, 1:], weights
 
     return training.like_lengths(source, target, batch, seed, step=4).map(shifted)
 

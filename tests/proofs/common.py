@@ -1,0 +1,239 @@
+"""What the proofs share: notebooks run in kernels that may be killed, small disks, and how results are read.
+
+What is proved belongs to the scripts beside this one; pytest collects none of them.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from tabulate import tabulate
+
+from utils import settings
+
+ROOT = settings.ROOT
+WORK = ROOT / "build" / "proofs"
+# Whatever tries to reach out fails at once, except on this machine.
+NO_NETWORK = dict.fromkeys(
+    ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
+) | dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
+
+
+def notebook(number: str) -> Path:
+    """Find a notebook by the first letters of its name."""
+    (path,) = (ROOT / "notebooks").glob(f"{number}*.ipynb")
+    return path
+
+
+def notebooks() -> list[Path]:
+    """List all notebooks."""
+    return sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def environment(runs: Path, **more: str) -> dict[str, str]:
+    """Make the environment of a quick notebook on samples, offline, that leaves what it makes in `runs`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPANION", "WANDB"))}
+    ours = {"COMPANION_PROFILE": "quick", "COMPANION_DATA": "sample", "WANDB_MODE": "offline"}
+    return kept | NO_NETWORK | ours | {"COMPANION_RUNS": str(runs), "PYTHONPATH": ""} | more
+
+
+class Kernel:
+    """A notebook in a kernel of its own, cell by cell."""
+
+    def __init__(self, path: Path, env: dict[str, str], timeout: int = 600, folder: Path | None = None):
+        self.notebook = nbformat.read(path, as_version=4)
+        self.cells = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+        for cell in self.cells:
+            cell.outputs, cell.execution_count = [], None
+        where = str(folder or path.parent)
+        resources = {"metadata": {"path": where}}
+        self.client = NotebookClient(
+            self.notebook, timeout=timeout, kernel_name="python3", resources=resources, record_timing=False
+        )
+        self.env = env
+
+    def __enter__(self):
+        self._context = self.client.setup_kernel(env=self.env, cwd=self._folder(), stderr=subprocess.DEVNULL)
+        self._context.__enter__()
+        self.pid = self.client.km.provisioner.pid
+        return self
+
+    def __exit__(self, kind, error, trace):
+        with suppress(Exception):
+            self._context.__exit__(None, None, None)
+
+    def _folder(self):
+        return self.client.resources["metadata"]["path"]
+
+    def run(self, cell, times: int = 1) -> list[str]:
+        """Execute a cell and return what it said, once for each time.
+
+        Raises:
+            nbclient.exceptions.CellExecutionError: the cell raised.
+            nbclient.exceptions.DeadKernelError: the kernel died.
+        """
+        number = self.notebook.cells.index(cell)
+        return [said(self.client.execute_cell(cell, number)) for _ in range(times)]
+
+    def hidden(self, source: str) -> str:
+        """Execute code that is no cell of the notebook, and return what it said."""
+        cell = nbformat.v4.new_code_cell(source)
+        self.notebook.cells.append(cell)
+        try:
+            return said(self.client.execute_cell(cell, len(self.notebook.cells) - 1))
+        finally:
+            self.notebook.cells.pop()
+
+
+def said(cell) -> str:
+    """Return all that a cell wrote that is text: printed, or shown as plain text."""
+    parts = []
+    for output in cell.outputs:
+        data = output.get("data", {})
+        parts.append(output.get("text", "") or data.get("text/plain", ""))
+    return "".join(part if part.endswith("\n") or not part else part + "\n" for part in parts)
+
+
+def run_notebook(number: str, env: dict[str, str], before: dict[int, str] | None = None, **more) -> str:
+    """Run a notebook to its end and return what its cells said.
+
+    Args:
+        number: first letters of the notebook's name.
+        env: of its kernel.
+        before: code that is no cell of it, by the number of the code cell in front of which it runs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised.
+    """
+    text = []
+    with Kernel(notebook(number), env, **more) as kernel:
+        for place, cell in enumerate(kernel.cells):
+            if place in (before or {}):
+                kernel.hidden(before[place])
+            text += kernel.run(cell)
+    return "".join(text)
+
+
+def summary(runs: Path, number: str) -> dict:
+    """Read what a notebook left in its summary.json: "headline", "data" and "numbers"."""
+    path = runs / notebook(number).stem / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+class NotPermitted(Exception):
+    """This machine does not let us mount a file system."""
+
+
+@contextmanager
+def disk(megabytes: float | None = None, read_only: Path | None = None):
+    """Give a small disk of its own, in memory, or a folder's copy on one that cannot be written.
+
+    Args:
+        megabytes: its size.
+        read_only: the folder whose content is copied to it before it is made read-only.
+
+    Raises:
+        NotPermitted: mounting needs Linux and root.
+    """
+    place = Path(tempfile.mkdtemp(prefix="proof-disk-"))
+    size = f"size={int((megabytes or 2_000) * 2**20)}"
+    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        place.rmdir()
+        raise NotPermitted("a small disk needs Linux and root")
+    try:
+        if read_only is not None:
+            shutil.copytree(read_only, place, dirs_exist_ok=True)
+            subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        place.rmdir()
+
+
+def fill(folder: Path) -> Path:
+    """Write a file until nothing more fits beside it."""
+    path = folder / "filler"
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while True:
+            if file.write(bytes(1 << 16)) < 1 << 16:
+                break
+    return path
+
+
+def fresh(*parts: str | Path) -> Path:
+    """Make an empty folder below build/proofs, or where an absolute path says."""
+    folder = WORK.joinpath(*parts)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def digest(value) -> str:
+    """Return a short hash of texts and numbers."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:8]
+
+
+def report(title: str, rows: list[dict], began: float) -> int:
+    """Print what was tried and what was lost; return 1 if anything was, for `sys.exit`.
+
+    Args:
+        title: of the table.
+        rows: dicts; those whose "lost" is not "nothing" or "skipped" count as failures.
+        began: `time.perf_counter()` at the beginning.
+    """
+    failed = [row for row in rows if not str(row["lost"]).startswith(("nothing", "skipped"))]
+    print(f"\n{title}\n\n{tabulate(rows, headers='keys', disable_numparse=True, maxcolwidths=70)}\n")
+    print(f"{len(rows)} tried, {len(failed)} lost something, {time.perf_counter() - began:.0f} s")
+    sys.stdout.flush()
+    return int(bool(failed))
+
+
+# What a clock or a counter of this machine decides; two runs need not agree in it.
+CLOCK = re.compile(r"second|pace|per s\b|/s\b|times as (fast|long)|\bms\b|took|speed", re.IGNORECASE)
+TIMES = (
+    r"\b\d[\d.,]*\+? ?(?:ms|µs|us|s|min|h|seconds|minutes)(?:/\w+)?\b",
+    r"\b\d[\d.,]* times as (?:fast|long)",
+    r"offline-run-\w+-\w+",
+)
+
+
+def differences(one: dict, other: dict) -> list[str]:
+    """Name the numbers of two summaries that differ; those whose name speaks of time may."""
+    names = sorted(set(one) | set(other))
+    return [name for name in names if not CLOCK.search(name) and one.get(name) != other.get(name)]
+
+
+def timeless(text: str) -> list[str]:
+    """Return the lines of a cell's text with what a clock decides replaced.
+
+    That is: a number with a unit of time, "12 times as fast", the name of a W&B run, and in a table every
+    column (or, where the first column names what is counted, row) whose heading speaks of time.
+    """
+    lines, columns = [], []
+    every = text.splitlines()
+    for place, line in enumerate(every):
+        rule = every[place + 1] if place + 1 < len(every) else ""
+        if re.fullmatch(r"-+(  +-+)*", rule.strip()) and line.strip():
+            # A table's head stands on dashes as wide as its columns.
+            spans = [match.span() for match in re.finditer(r"-+", rule)]
+            columns = [span for span in spans if CLOCK.search(line[span[0] : span[1]])]
+        elif not line.strip():
+            columns = []
+        elif not re.fullmatch(r"[- ]+", line):
+            for start, end in columns:
+                line = line[:start] + "<time>".ljust(end - start)[: end - start] + line[end:]
+        for pattern in TIMES:
+            line = re.sub(pattern, "<time>", line)
+        lines.append(re.sub(r" {2,}|-{2,}", "  ", line).rstrip())
+    return lines

@@ -1,0 +1,128 @@
+"""Prove that one setting, COMPANION_DEVICES, trains a model on several devices with the same result.
+
+Two parts of the CPU stand in for two GPUs. The reviews encoder and the translator train on both and on one:
+from the same start and on the same batches they must go the same way. Then notebooks 03 and 05 run in the
+quick profile on two. About five minutes: `python tests/proofs/devices.py`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from tests.proofs import common
+from utils import settings
+
+LENGTH, WORDS, DIM, BATCH, EPOCHS = 12, 40, 16, 16, 2
+
+
+def train(kind: str, even: bool, kill: int | None = None) -> dict:
+    """Train a small model as the notebooks do.
+
+    Args:
+        kind: "encoder", of notebook 03, or "translator", of notebook 05.
+        even: whether both devices get as many real words and rows of every batch; if not, lengths vary, the
+            last batch is odd, and the batches are shuffled.
+        kill: the epoch after which the process dies, or None.
+
+    Returns:
+        The losses by epoch, and the sum of the absolute weights.
+    """
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from utils import layers, training, translation
+
+    random = np.random.default_rng(0)
+    lengths = np.full(128, LENGTH) if even else random.integers(3, LENGTH + 1, 121)
+    tokens = tf.RaggedTensor.from_row_lengths(random.integers(4, WORDS, lengths.sum()), lengths)
+    keras.utils.set_random_seed(0)
+    read = keras.Input((None,), dtype="int64")
+    encoded = layers.TransformerEncoder(DIM, DIM, 2)(layers.PositionalEmbedding(LENGTH, WORDS, DIM)(read))
+    seed = None if even else 3
+    if kind == "encoder":
+        pooled = keras.layers.GlobalAveragePooling1D()(encoded)
+        model = keras.Model(read, keras.layers.Dense(1, activation="sigmoid")(pooled))
+        model.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy", metrics=["accuracy"])
+        labels = (tokens == 7).to_tensor().numpy().any(axis=1).astype("uint8")
+        data = training.like_lengths(tokens, labels, BATCH, seed)
+    else:
+        written = keras.Input((None,), dtype="int64")
+        vectors = layers.PositionalEmbedding(LENGTH, WORDS, DIM)(written)
+        decoded = layers.TransformerDecoder(DIM, DIM, 2)(vectors, encoded)
+        model = keras.Model([read, written], keras.layers.Dense(WORDS)(decoded))
+        data = translation.batches(tokens, tokens[:, ::-1], BATCH, seed)
+        translation.compile(model, 1e-2, EPOCHS * len(data))
+    calls = training.callbacks(f"{kind} {even}", config={}, data=data, monitor=None)
+    if kill is not None:
+        dies = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: epoch == kill and os._exit(9)
+        )
+        calls.append(dies)
+    history = model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=calls)
+    weights = float(sum(np.abs(value).sum() for value in model.get_weights()))
+    return {"losses": history.history["loss"], "weights": weights, "devices": settings.devices()}
+
+
+def elsewhere(devices: int, jobs: list[list], runs) -> list[dict]:
+    """Do some trainings in a process of its own that has so many devices; a kill ends it early."""
+    command = [sys.executable, "-m", "tests.proofs.devices", "child", json.dumps(jobs)]
+    env = common.environment(runs, COMPANION_DEVICES=str(devices), PYTHONPATH=str(common.ROOT))
+    done = subprocess.run(command, cwd=common.ROOT, env=env, capture_output=True, text=True)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode not in (0, 9):
+        raise RuntimeError(done.stderr[-2000:])
+    return [json.loads(line) for line in lines]
+
+
+def apart(one: dict, other: dict) -> float:
+    """Return the largest relative distance between the losses of two trainings, and of their weights."""
+    pairs = [*zip(one["losses"], other["losses"], strict=True), (one["weights"], other["weights"])]
+    return max(abs(a - b) / abs(a) for a, b in pairs)
+
+
+def main() -> int:
+    """Compare one device with two, then run the two notebooks on two."""
+    if sys.argv[1:2] == ["child"]:
+        settings.start("99_devices")
+        for job in json.loads(sys.argv[2]):
+            print(json.dumps(train(*job)), flush=True)
+        return 0
+    began, rows = time.perf_counter(), []
+    kinds = ("encoder", "translator")
+    even, odd = ([[kind, is_even] for kind in kinds] for is_even in (True, False))
+    one = elsewhere(1, even + odd, common.fresh("devices", "one"))
+    two = elsewhere(2, even + odd, common.fresh("devices", "two"))
+    for kind, first, second in zip(kinds, one, two, strict=False):
+        distance = apart(first, second)
+        lost = "nothing" if distance < 1e-4 and "mirrored on 2" in second["devices"] else f"{distance:.2g}"
+        rows.append({"what": f"{kind}, equal shares", "one against two": f"{distance:.1e}", "lost": lost})
+    for place, kind in enumerate(kinds):
+        runs = common.fresh("devices", "cut")
+        elsewhere(2, [[kind, False, 1]], runs)
+        (resumed,) = elsewhere(2, [[kind, False]], runs)
+        distance = apart(two[2 + place], resumed)
+        rows.append(
+            {
+                "what": f"{kind}, two devices, shuffled, killed and resumed",
+                "one against two": f"{distance:.1e}",
+                "lost": "nothing" if distance == 0 else "an equal result",
+            }
+        )
+    for number in ("03", "05"):
+        found = {}
+        for devices in (1, 2):
+            runs = common.fresh("devices", number, str(devices))
+            env = common.environment(runs, COMPANION_DEVICES=str(devices))
+            common.run_notebook(number, env)
+            found[devices] = common.summary(runs, number)["headline"]
+        rows.append(
+            {"what": f"notebook {number}", "one against two": f"{found[1]}\n{found[2]}", "lost": "nothing"}
+        )
+    return common.report("One device against two", rows, began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

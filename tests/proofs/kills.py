@@ -1,0 +1,144 @@
+"""Prove that a kernel killed without warning loses nothing: same epochs, logged once, same results.
+
+Each notebook runs once undisturbed. Then its kernel is killed at random moments of the time in which it
+trains (or makes pictures), each time begun again from the top, and at last left in peace. About two minutes a
+notebook: `python tests/proofs/kills.py 01 02` takes some of them, `KILLS=5` changes how often.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from nbclient.exceptions import DeadKernelError
+
+from tests.proofs import common
+
+KILLS = int(os.environ.get("KILLS", "3"))
+
+
+def states(runs: Path) -> dict[str, int]:
+    """Return how many epochs each training has on disk, and 1 for each picture."""
+    found = {}
+    for path in sorted(runs.glob("*/models/*.npz")):
+        with np.load(path, allow_pickle=False) as saved:
+            found[path.stem] = json.loads(str(saved["past"]))["epochs"]
+    return found | {str(path.relative_to(runs)): 1 for path in runs.glob("*/pictures/*/*.png")}
+
+
+def logged(runs: Path) -> Counter:
+    """Count how often each epoch of each training stands in the W&B logs, by name, epoch and loss."""
+    found = Counter()
+    for folder in sorted(runs.glob("*/wandb/offline-run-*")):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, env=common.environment(runs))
+        records = [json.loads(line) for line in done.stdout.splitlines()]
+        names = [record["run"]["display_name"] for record in records if record["type"] == "run"]
+        for record in records:
+            item = record.get("history", {}).get("item", {})
+            if "epoch/epoch" in item:
+                losses = tuple(item.get(f"epoch/{key}") for key in ("loss", "val_loss"))
+                found[names[0], item["epoch/epoch"], losses] += 1
+    return found
+
+
+def undisturbed(path: Path, runs: Path) -> list[tuple[int, float]]:
+    """Run a notebook in peace; return the cells that train or make pictures, with their seconds."""
+    cells, before = [], {}
+    with common.Kernel(path, common.environment(runs)) as kernel:
+        for number, cell in enumerate(kernel.cells):
+            began = time.perf_counter()
+            kernel.run(cell)
+            after = states(runs)
+            if after != before:
+                cells.append((number, time.perf_counter() - began))
+            before = after
+    return cells
+
+
+def killed(path: Path, runs: Path, at: tuple[int, float]) -> str | None:
+    """Run a notebook from the top and kill its kernel some seconds after a cell began; say when it died."""
+    number = 0
+    try:
+        with common.Kernel(path, common.environment(runs)) as kernel:
+            timer = threading.Timer(at[1], os.kill, (kernel.pid, signal.SIGKILL))
+            for number, cell in enumerate(kernel.cells):
+                if number == at[0]:
+                    timer.start()
+                kernel.run(cell)
+            timer.cancel()
+    except DeadKernelError:
+        return f"cell {number + 1}"
+    return None
+
+
+def moment(cells: list[tuple[int, float]], share: float) -> tuple[int, float]:
+    """Turn a share of all training time into a cell and the seconds since it began."""
+    left = share * sum(seconds for _, seconds in cells)
+    for number, seconds in cells:
+        if left <= seconds:
+            return number, left
+        left -= seconds
+    return cells[-1]
+
+
+def prove(number: str) -> dict:
+    """Kill one notebook's kernel again and again, then compare with the undisturbed run."""
+    path = common.notebook(number)
+    whole, cut = (common.fresh("kills", number, kind) for kind in ("whole", "cut"))
+    cells = undisturbed(path, whole)
+    draw, deaths = random.Random(number), []
+    # In order, so that every kill meets a training which no earlier one has let finish.
+    for share in sorted(draw.random() for _ in range(KILLS)):
+        death = killed(path, cut, moment(cells, share))
+        deaths.append(death or "came too late")
+        print(f"{path.stem}: killed in {death}, {sum(states(cut).values())} epochs or pictures", flush=True)
+    common.run_notebook(number, common.environment(cut))
+    return compare(number, whole, cut, deaths)
+
+
+def compare(number: str, whole: Path, cut: Path, deaths: list[str]) -> dict:
+    """Say what a notebook lost that was killed; all trainings, logs and numbers count."""
+    lost = []
+    expected, found = common.summary(whole, number), common.summary(cut, number)
+    different = common.differences(expected["numbers"], found["numbers"])
+    if different:
+        lost.append(f"numbers {different}")
+    if (ours := states(cut)) != (theirs := states(whole)):
+        lost.append(f"trainings {sorted(set(ours.items()) ^ set(theirs.items()))}")
+    log, whole_log = logged(cut), logged(whole)
+    for entry in sorted(set(log) | set(whole_log), key=str):
+        if log[entry] != whole_log[entry]:
+            lost.append(f"{entry} logged {log[entry]} times, not {whole_log[entry]}")
+    landed = [death for death in deaths if death != "came too late"]
+    return {
+        "notebook": common.notebook(number).stem,
+        "kills": len(landed),
+        "in": ", ".join(landed),
+        "trainings": len(list(whole.glob("*/models/*.npz"))),
+        "epochs logged": sum(whole_log.values()),
+        "result": found["headline"],
+        "lost": "; ".join(lost) or "nothing",
+    }
+
+
+def main() -> int:
+    """Prove the notebooks that are named, or all."""
+    began, rows = time.perf_counter(), []
+    for number in sys.argv[1:] or [path.name[:2] for path in common.notebooks()]:
+        rows.append(prove(number))
+        print(rows[-1], flush=True)
+        shutil.rmtree(common.WORK / "kills" / number, ignore_errors=True)
+    return common.report("Kernels killed at random moments", rows, began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

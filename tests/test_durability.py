@@ -1,0 +1,155 @@
+"""The quick part of what `tests/proofs` tries at length: see docs/durability.md."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import wandb
+
+from tests.proofs import common, devices, kills
+from utils import settings, tracking
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """The folder that `isolated` names for runs."""
+    return tmp_path / "runs"
+
+
+def fill(monkeypatch, *folders):
+    """Let some folders, and what lies in them, look as if they stood on full disks."""
+    usage = shutil.disk_usage
+
+    def told(place):
+        full = any(place.is_relative_to(folder) for folder in folders)
+        return SimpleNamespace(free=4_000_000) if full else usage(place)
+
+    monkeypatch.setattr(settings.shutil, "disk_usage", told)
+
+
+def test_runs_on_a_full_disk_go_elsewhere_and_one_line_says_so(monkeypatch, runs, capsys):
+    fill(monkeypatch, runs)
+    settings.start("99_test")
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and "disk full, 4 MB free" in said and "COMPANION_RUNS" in said
+    folder = settings.run_folder("models")
+    assert folder.is_dir() and not folder.is_relative_to(runs)
+    assert settings.run_folder("models") == folder, "one spare folder a kernel"
+    tracking.record("model", data="sample", accuracy=0.5)
+    tracking.summary("half", data="sample", accuracy=0.5)
+    assert [row["accuracy"] for row in tracking.leaderboard(data="sample")] == [0.5]
+    assert (folder.parent / "summary.json").is_file()
+    assert capsys.readouterr().out == ""
+    shutil.rmtree(folder.parent.parent)
+
+
+@pytest.mark.parametrize("kind", ["a file", "read-only"])
+def test_runs_that_cannot_be_written_go_elsewhere(monkeypatch, runs, capsys, kind):
+    if kind == "a file":
+        runs.write_text("")
+    else:
+        runs.mkdir()
+
+        def refuse(dir):
+            if dir == runs:
+                raise OSError(30, "Read-only file system")
+            return Path(os.devnull).open()
+
+        monkeypatch.setattr(settings.tempfile, "TemporaryFile", refuse)
+    folder = settings.run_folder()
+    said = capsys.readouterr().out
+    assert said.count("\n") == 1 and said.startswith(f"{settings.shorten(runs)} cannot be used (")
+    assert folder.is_dir() and not folder.is_relative_to(runs)
+    shutil.rmtree(folder.parent)
+
+
+def test_where_no_disk_takes_anything_lines_say_so_and_the_leaderboard_stays(monkeypatch, runs, capsys):
+    runs.write_text("no folder")
+    monkeypatch.setattr(settings, "_spare_places", list)
+    settings.start("99_test")
+    settings.run_folder("models")
+    tracking.record("model", data="sample", accuracy=0.5)
+    tracking.summary("half", data="sample", accuracy=0.5)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" is not saved")[0] for line in lines] == ["model", "summary.json"]
+    assert all(line.endswith("the notebook goes on.") for line in lines)
+    assert [row["accuracy"] for row in tracking.leaderboard(data="sample")] == [0.5]
+
+
+def test_a_roomy_runs_folder_is_used_silently(runs, capsys):
+    settings.start("99_test")
+    assert settings.run_folder("models") == runs / "99_test" / "models"
+    assert list(runs.iterdir()) == [runs / "99_test"] and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("trained in 12.5 s, 3 epochs", ["trained in <time>, 3 epochs"]),
+        ("89.5% of 1,600 right", ["89.5% of 1,600 right"]),
+        ("38/38 - 1s - 28ms/step - loss: 0.69", ["38/38 - <time> - <time> - loss: 0.69"]),
+        ("which is 7.5 times as fast", ["which is <time>"]),
+        (
+            "way      reviews per second    right\n"
+            "-----  --------------------  -------\n"
+            "slow                  1,200    89.5%",
+            ["way  reviews per second  right", "", "slow  <time>  89.5%"],
+        ),
+    ],
+)
+def test_only_what_a_clock_decides_is_left_out(text, expected):
+    found = common.timeless(text)
+    assert [line.split() for line in found] == [line.split() for line in expected]
+
+
+def test_numbers_of_two_summaries_must_agree_unless_they_are_times():
+    one = {"accuracy": 0.5, "seconds": 3.0, "sentences/s": 9, "baseline": 0.1}
+    assert common.differences(one, one | {"seconds": 4.0, "sentences/s": 8}) == []
+    assert common.differences(one, one | {"accuracy": 0.50001}) == ["accuracy"]
+    assert common.differences(one, {"accuracy": 0.5}) == ["baseline"]
+
+
+def test_two_devices_train_a_translator_as_one_does(monkeypatch, tmp_path):
+    monkeypatch.setenv("COMPANION_PROFILE", "quick")
+    settings.start("99_devices")
+    (two,) = devices.elsewhere(2, [["translator", True]], tmp_path)
+    one = devices.train("translator", True)
+    assert two["devices"].endswith("mirrored on 2 devices") and "mirrored" not in one["devices"]
+    assert devices.apart(one, two) < 1e-4
+    assert one["losses"][-1] < one["losses"][0]
+
+
+KILLED = """
+import os, signal
+from utils import tracking
+run = tracking.start("cut", {})
+for epoch in range(4):
+    run.log({"epoch/epoch": epoch})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(
+    "x_transaction_log_flush_interval" not in wandb.Settings.model_fields, reason="wandb 0.31 flushes its log"
+)
+def test_what_was_logged_outlives_a_kill(runs):
+    env = common.environment(runs, PYTHONPATH=str(common.ROOT))
+    done = subprocess.run([sys.executable, "-c", KILLED], cwd=common.ROOT, env=env)
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 10  # wandb's own process writes what it got
+    while len(kills.logged(runs)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert sorted((name, epoch) for name, epoch, _ in kills.logged(runs)) == [("cut", n) for n in range(4)]
+
+
+def test_a_number_of_devices_that_cannot_be_is_refused(monkeypatch):
+    for asked in ("0", "two", "65", "-1"):
+        monkeypatch.setenv("COMPANION_DEVICES", asked)
+        with pytest.raises(settings.Stop, match=f"COMPANION_DEVICES={asked} is no number of devices"):
+            settings.start("99_test")
