@@ -12,7 +12,7 @@ OFFLINE := HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY
 TESTING := $(OFFLINE) COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS=$(CURDIR)/build/test WANDB_MODE=offline
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit nbval lab data render colab bench lock clean
+.PHONY: help run test lint unit nbval lab data render colab site slides new results browser bench prove lock clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -38,7 +38,7 @@ unit: $(READY)
 
 nbval: $(READY)
 	@rm -rf build/test
-	@$(TESTING) $(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
+	@$(TESTING) $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
 		$(or $(foreach word,$(ONLY),$(wildcard notebooks/$(word)*.ipynb)),notebooks)
 
 lab: $(READY)  ## open JupyterLab in notebooks/
@@ -53,13 +53,32 @@ render: $(READY)  ## execute in the live profile and store the outputs in notebo
 colab: $(READY)  ## stamp badges and set-up cells for your fork: REPO=owner/name
 	@$(BIN)/python tools/stamp_colab.py "$(REPO)"
 
+site: $(READY)  ## build the site from the stored outputs: build/site/index.html
+	@$(BIN)/python tools/build_site.py
+
+slides: $(READY)  ## make a deck of slides from each notebook: build/slides/index.html
+	@$(BIN)/python tools/build_slides.py
+
+new: $(READY)  ## write the skeleton of another notebook: name=diffusion
+	@$(BIN)/python tools/new_notebook.py "$(name)"
+
+results: $(READY)  ## take the numbers of the last quick and full runs up into docs/results.md
+	@$(BIN)/python tools/results.py
+
+browser: $(READY)  ## test site, slides and JupyterLab in a headless Chromium; two or three minutes
+	@$(TESTING) COMPANION_BROWSER=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_site.py tests/test_lab.py -rs
+
 bench: $(READY)  ## print speeds as ratios (tests/benchmarks), never part of a test run
 	@for file in tests/benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
+
+prove: $(READY)  ## what dies, hangs or fills up (docs/durability.md), 2 h; WHAT="network kills", ONLY="01 05"
+	@for name in $(or $(WHAT),network kills repeats devices versions); do \
+		PYTHONPATH=. $(BIN)/python tests/proofs/$$name.py $(ONLY) || failed=1; done; exit $${failed:-0}
 
 lock: $(READY)  ## write requirements.lock anew from requirements.txt and pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@echo "# Made by \`make lock\` from pyproject.toml and requirements.txt; what make and CI install." > requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --extra dev pyproject.toml \
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --extra dev --extra site pyproject.toml \
 		--no-header --no-annotate >> requirements.lock
 
 clean:  ## remove the environment, builds and runs; data/cache stays

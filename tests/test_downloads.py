@@ -147,6 +147,15 @@ def left(cache):
     return sorted(path.name for path in cache.iterdir())
 
 
+def all_sent(host, expected=2_000_000):
+    """What the host has sent; it counts a block after sending it, so the reader may be a little ahead."""
+    for _ in range(100):
+        if host.sent >= expected:
+            break
+        time.sleep(0.02)
+    return host.sent
+
+
 def test_a_file_is_downloaded_once(thing, host):
     assert fetch() == thing and thing.read_bytes() == BODY
     assert fetch() == thing
@@ -158,7 +167,7 @@ def test_a_cut_off_line_is_resumed_and_nothing_sent_twice(thing, host):
     host.modes = ["cut", "normal"]
     assert fetch().read_bytes() == BODY
     assert [request.range for request in host.asked] == [None, "bytes=600000-"]
-    assert host.sent == len(BODY)
+    assert all_sent(host) == len(BODY)
 
 
 def test_a_line_cut_off_twice_is_resumed_by_the_next_call(thing, host):
@@ -168,13 +177,15 @@ def test_a_line_cut_off_twice_is_resumed_by_the_next_call(thing, host):
     assert (thing.parent / "thing.bin.part").read_bytes() == BODY[:1_020_000] and not thing.exists()
     host.modes = ["normal"]
     assert fetch().read_bytes() == BODY
-    assert host.asked[-1].range == "bytes=1020000-" and host.sent == len(BODY)
+    assert host.asked[-1].range == "bytes=1020000-" and all_sent(host) == len(BODY)
 
 
 def test_a_host_that_ignores_the_range_starts_over(thing, host):
     host.modes = ["cut", "no range"]
     assert fetch().read_bytes() == BODY
-    assert host.asked[-1].range == "bytes=600000-" and host.sent == 600_000 + len(BODY)
+    assert host.asked[-1].range == "bytes=600000-" and all_sent(host, 600_000 + len(BODY)) == 600_000 + len(
+        BODY
+    )
 
 
 def test_a_host_that_names_no_length_is_believed_for_its_sha256(thing, host):

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -23,7 +24,9 @@ def project(tmp_path):
     report = (
         "import json, os\nfrom pathlib import Path\n"
         'folder = Path(os.environ["COMPANION_RUNS"]) / "02_good"\nfolder.mkdir(parents=True)\n'
-        '(folder / "summary.json").write_text(json.dumps({"data": "sample", "headline": "89% right"}))'
+        'found = {"notebook": "02_good", "profile": os.environ["COMPANION_PROFILE"]}\n'
+        'found |= {"data": "sample", "headline": "89% right", "numbers": {"right": 0.89}}\n'
+        '(folder / "summary.json").write_text(json.dumps(found))'
     )
     cells = {
         "01_bad": [SETUP, "# Divide\n1 / 0", "print('never')"],
@@ -63,6 +66,8 @@ def test_only_the_chosen_notebooks_run_and_their_outputs_are_stored(project):
     stored = nbformat.read(project / "notebooks" / "02_good.ipynb", as_version=4)
     assert stored.cells[2].outputs[0].text == "live\n"
     assert [cell.execution_count for cell in stored.cells if cell.cell_type == "code"] == [1, 2, 3]
+    kept = json.loads((project / "docs" / "results" / "02_good-live-sample.json").read_text())
+    assert kept["numbers"] == {"right": 0.89}
 
 
 def test_an_unknown_notebook_is_refused_with_the_known_ones(project):
@@ -144,9 +149,64 @@ def test_unstamped_notebook_explains_itself_on_colab(colab):
     assert done.stderr.strip().splitlines()[-1].startswith("This copy has no address yet: set REPOSITORY")
 
 
+def test_a_new_notebook_keeps_the_contract_as_it_is(project):
+    for path in (project / "notebooks").iterdir():
+        path.unlink()
+    (project / "tests").mkdir()
+    for name in ("conftest.py", "test_notebooks.py"):
+        shutil.copy(settings.ROOT / "tests" / name, project / "tests")
+    first = sorted((settings.ROOT / "notebooks").glob("[0-9]*.ipynb"))[0]
+    shutil.copy(first, project / "notebooks")
+    refused = run(project, "new_notebook.py", "Big Name")
+    assert refused.returncode == 1 and "make new name=" in refused.stdout
+    made = run(project, "new_notebook.py", "diffusion")
+    assert "notebooks/02_diffusion.ipynb" in made.stdout, made.stderr
+    done = run(project, "run_notebooks.py", "--only", "02", "--profile", "live", "--store")
+    assert done.returncode == 0, done.stderr
+    contract = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "-k", "diffusion"]
+    checked = subprocess.run(contract, cwd=project, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    assert re.search(r"1\d passed", checked.stdout), checked.stdout
+    ruff = [sys.executable, "-m", "ruff"]
+    for command in (["check"], ["format", "--check"]):
+        settled = [*ruff, *command, "--config", str(settings.ROOT / "pyproject.toml"), "notebooks"]
+        linted = subprocess.run(settled, cwd=project, capture_output=True, text=True)
+        assert linted.returncode == 0, linted.stdout
+
+
+def test_results_flatten_to_named_numbers_and_percentages():
+    from tools import results
+
+    told = {"dogs": {"cat": [0.5, 0.25]}, "rows": [{"way": "Adam", "steps": 18}], "kid": 0.123456}
+    assert results.flat(told) == {"dogs: cat": [0.5, 0.25], "rows: Adam: steps": 18, "kid": 0.123456}
+    assert [results.written(v) for v in ([0.5, 2], 0.123456, 3000.0, 259.2, "InceptionV3")] == [
+        "0.5, 2", "0.123", "3,000", "259.2", "InceptionV3"
+    ]  # fmt: skip
+    assert results.written(0.8877, percent=True) == "88.8%"
+
+
+def test_results_page_is_made_from_the_kept_summaries():
+    from tools import results
+
+    assert (settings.ROOT / "docs" / "results.md").read_text() == results.page(), "run `make results`"
+
+
 def test_every_make_target_is_documented():
     listed = subprocess.run(["make", "help"], cwd=settings.ROOT, capture_output=True, text=True).stdout
-    for target in ("run", "test", "lab", "data", "render", "colab", "clean", "help"):
+    for target in (
+        "run",
+        "test",
+        "lab",
+        "data",
+        "render",
+        "colab",
+        "site",
+        "slides",
+        "new",
+        "results",
+        "clean",
+        "help",
+    ):
         assert f"make {target} " in listed
 
 
@@ -164,3 +224,20 @@ def test_lock_pins_every_requirement():
             assert sign == ">=" or version == floor, line
             assert tuple(map(int, version.split(".")[:2])) >= tuple(map(int, floor.split(".")[:2])), line
     assert len(wanted) >= 7
+
+
+def test_a_stored_panel_is_shown_with_its_values_texts_and_pictures():
+    from tools import build_site
+
+    def widget(**told):
+        return {"state": told}
+
+    state = {
+        "box": widget(children=["IPY_MODEL_slider", "IPY_MODEL_screen", "IPY_MODEL_line"]),
+        "slider": widget(description="smile", value=0.5),
+        "screen": widget(format="png", value=None) | {"buffers": [{"data": "QUJD", "path": ["value"]}]},
+        "line": widget(value="3 < 5"),
+    }
+    shown = build_site.panel(state, "box")
+    assert "<td>smile</td><td>0.5</td>" in shown and "3 &lt; 5" in shown
+    assert 'src="data:image/png;base64,QUJD" alt="What the panel' in shown

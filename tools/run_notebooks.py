@@ -133,6 +133,7 @@ def main() -> int:
     from tabulate import tabulate
     from tqdm import tqdm
 
+    from tools import results
     from utils import settings
 
     parser = argparse.ArgumentParser(description=__doc__)
@@ -165,6 +166,8 @@ def main() -> int:
                 export_pictures(notebook, ROOT / "docs" / "pictures")
             report = runs / path.stem / "summary.json"
             summary = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
+            if target == path and summary:
+                results.keep(report)
             if error:
                 failed.append(f"{path.name}, {error}\n    executed so far: {settings.shorten(target)}")
             rows.append(

@@ -1,0 +1,154 @@
+"""Write the skeleton of another notebook, which runs and keeps the contract: `make new name=diffusion`."""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.stamp_colab import badge  # noqa: E402
+
+SOLUTION = {
+    "cellView": "form",
+    "jupyter": {"outputs_hidden": True, "source_hidden": True},
+    "tags": ["hide-input", "solution"],
+}
+
+# Markdown and code in turns; a cell that begins with "# @title Solution" is folded away.
+CELLS = [
+    """Every knob of this notebook stands in the next cell.""",
+    """import keras
+import matplotlib.pyplot as plt
+import numpy as np
+
+from utils import plots, settings, tracking
+
+cfg = settings.choose(
+    quick={"words": 4, "seed": 0},
+    live={"words": 8, "seed": 0},
+    full={"words": 8, "seed": 0},
+)
+settings.banner()""",
+    """## 1. From scores to shares (session 00:00:00-00:01:00)
+
+Say why before how, in one to four sentences: what is the question, and what will the next cell show? First by
+hand, small enough to check by eye.""",
+    """scores = np.random.default_rng(cfg.seed).normal(size=cfg.words)
+by_hand = np.exp(scores) / np.exp(scores).sum()
+print(by_hand.round(2))""",
+    """The same with Keras, given the same numbers, and a check that the two agree.""",
+    """with_keras = keras.ops.convert_to_numpy(keras.ops.softmax(scores))
+np.testing.assert_allclose(by_hand, with_keras, atol=1e-6)
+print(f"by hand = Keras, to 1e-6, on {cfg.words} scores")""",
+    """A figure stands under the cell that makes it. Its title is a claim.""",
+    """figure, axes = plt.subplots()
+axes.bar(np.arange(cfg.words), with_keras, color=plots.BLUE)
+axes.axhline(1 / cfg.words, color=plots.RED, linestyle="--", label="all equal (baseline)")
+axes.set(title="A softmax spreads one unit over all scores", xlabel="score", ylabel="share")
+axes.legend()
+plots.show(figure, "Bars of the shares that a softmax gives to each score, and a line where all agree.")""",
+    """## 2. Exercises
+
+Predict first, then change a few lines, then unfold the solution.
+
+**1. One score more.** Add 1 to every score. What happens to the shares?
+
+<details><summary>Hint</summary>
+
+Write the fraction down, and take out what all its terms share.
+
+</details>""",
+    """# @title Solution 1
+shifted = keras.ops.convert_to_numpy(keras.ops.softmax(scores + 1))
+np.testing.assert_allclose(shifted, with_keras, atol=1e-6)
+print("the shares stay what they are")""",
+    """**2. Twice the scores.** Does the largest share grow or shrink?
+
+<details><summary>Hint</summary>
+
+Doubling the scores squares the exponentials.
+
+</details>""",
+    """# @title Solution 2
+doubled = keras.ops.convert_to_numpy(keras.ops.softmax(2 * scores))
+assert doubled.max() > with_keras.max()
+print(f"largest share: {with_keras.max():.2f}, doubled {doubled.max():.2f}")""",
+    """## Recap
+
+Three to five sentences, each with something that was measured above, and its baseline.""",
+    """tracking.summary(
+    f"largest share {with_keras.max():.2f}, baseline {1 / cfg.words:.2f}",
+    data="sample",
+    largest=float(with_keras.max()),
+    baseline=1 / cfg.words,
+)""",
+    """**Next:** where a reader goes from here.
+
+**Papers:** who found this, and when.""",
+]
+
+
+def front(stem: str) -> str:
+    """Write the first cell: title, badge, and everything at a glance."""
+    title = f"{stem[:2]} {stem[3:].replace('_', ' ').capitalize()}"
+    return f"""# {title}
+
+{badge("", f"{stem}.ipynb")}
+
+In two or three sentences: the question that this notebook answers, and what a reader has at its end.
+
+| At a glance | |
+|---|---|
+| You will build | name the parts |
+| Session | 00:00:00-00:01:00 |
+| Book | *Deep Learning with Python*, 2nd edition, section |
+| Time on two CPU cores | quick 20 s, live 20 s, full 20 s |
+| Data | none; name the loader and its sample |
+| Read before | nothing |"""
+
+
+def skeleton(stem: str, setup: str) -> nbformat.NotebookNode:
+    """Make the notebook.
+
+    Args:
+        stem: file name without its ending, such as "11_diffusion".
+        setup: the set-up cell, the same in all notebooks but for the name.
+    """
+    cells = [new_markdown_cell(front(stem)), new_code_cell(setup)]
+    for number, source in enumerate(CELLS):
+        cell = new_code_cell(source) if number % 2 else new_markdown_cell(source)
+        if source.startswith("# @title Solution"):
+            cell.metadata.update(SOLUTION)
+        cells.append(cell)
+    for number, cell in enumerate(cells):
+        cell.id = f"{stem[:2]}-{number:03d}"
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+
+def main() -> int:
+    """Write the next free number's notebook under the name given on the command line."""
+    name = sys.argv[1].strip() if len(sys.argv) > 1 else ""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        print("Give it a name of small letters, digits and underscores: make new name=diffusion")
+        return 1
+    paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    stem = f"{int(paths[-1].name[:2]) + 1:02d}_{name}"
+    first = nbformat.read(paths[0], as_version=4)
+    setup = next(cell.source for cell in first.cells if cell.cell_type == "code")
+    target = ROOT / "notebooks" / f"{stem}.ipynb"
+    nbformat.write(skeleton(stem, setup.replace(paths[0].stem, stem)), target)
+    print(
+        f"notebooks/{target.name} is there. Fill it in, run `make render ONLY={stem[:2]}`, "
+        "and add its row to the table in README.md."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
