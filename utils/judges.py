@@ -3,6 +3,9 @@
 The generators themselves belong in the notebooks, and what is drawn or loaded in `drawings` and `datasets`.
 """
 
+import weakref
+import zlib
+
 import keras
 import numpy as np
 
@@ -20,6 +23,8 @@ ATTRIBUTES = (
     "light",
     "background",
 )
+
+_inner = weakref.WeakKeyDictionary()
 
 
 def digit_classifier(digits) -> keras.Model:
@@ -116,8 +121,9 @@ def features(model: keras.Model, images) -> np.ndarray:
     Returns:
         (n, units), float32.
     """
-    inner = keras.Model(model.inputs, model.get_layer("features").output)
-    return inner.predict(np.asarray(images, "float32"), batch_size=250, verbose=0)
+    if model not in _inner:  # a new model for each call would be traced each time
+        _inner[model] = keras.Model(model.inputs, model.get_layer("features").output)
+    return _inner[model].predict(np.asarray(images, "float32"), batch_size=250, verbose=0)
 
 
 def kid(first, second, subsets: int = 50, size: int = 500, seed: int = 0) -> tuple[float, float]:
@@ -161,7 +167,11 @@ def _fit(model, loss, images, targets, knobs, source) -> None:
     steps = epochs * -(-len(images) // knobs.batch)
     # The epochs and the size of a batch are given: no knob of a notebook is needed to tell two judges apart.
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)), loss)
-    config = vars(knobs) | {"source": source, "images": images.shape}
+    config = vars(knobs) | {
+        "source": source,
+        "images": images.shape,
+        "first": zlib.crc32(images[:100].tobytes()),
+    }
     with tracking.start(model.name, config) as run:
         calls = training.callbacks(model.name, config=config, run=run, budget=55, monitor=None)
         model.fit(images, targets, batch_size=knobs.batch, epochs=epochs, verbose=0, callbacks=calls)

@@ -100,11 +100,15 @@ def batches(source, target, batch: int, seed: int | None = None):
         that loss and weighted metrics count real places only.
     """
 
+    import tensorflow as tf
+
+    mirrored = tf.distribute.has_strategy()
+
     def shifted(source, target):
-        # As floats: where models are mirrored on several devices, Keras adds up batches, and truth values
-        # have no sum.
-        weights = ops.cast(target[:, 1:] != PADDING, "float32")
-        return (source, target[:, :-1]), target[:, 1:], weights
+        counted = target[:, 1:] != PADDING
+        if mirrored:  # Keras then adds up batches, and truth values have no sum
+            counted = ops.cast(counted, "float32")
+        return (source, target[:, :-1]), target[:, 1:], counted
 
     return training.like_lengths(source, target, batch, seed, step=4).map(shifted)
 
