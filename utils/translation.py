@@ -99,7 +99,6 @@ def batches(source, target, batch: int, seed: int | None = None):
         first place, weights): the weights are 1 where the target has a word or [end], and 0 at padding, so
         that loss and weighted metrics count real places only.
     """
-
     import tensorflow as tf
 
     mirrored = tf.distribute.has_strategy()
