@@ -225,8 +225,8 @@ def devices() -> str:
     import keras
 
     mirrored = ""
-    if "tensorflow" in sys.modules and (copies := _copies()) > 1:
-        mirrored = f", models mirrored on {copies} devices"
+    if "tensorflow" in sys.modules and (parts := copies()) > 1:
+        mirrored = f", models mirrored on {parts} devices"
     gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
     if gpus:
         return f"{len(gpus)} {gpus[0].split(':')[0].upper()}{mirrored}"
@@ -234,7 +234,8 @@ def devices() -> str:
     return f"{cores} CPU cores{mirrored}"
 
 
-def _copies() -> int:
+def copies() -> int:
+    """Say on how many devices models are mirrored, 1 if they are not."""
     import tensorflow as tf
 
     return tf.distribute.get_strategy().num_replicas_in_sync

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from utils import decoding, training
+from utils import decoding, settings, training
 
 START, END = "[start]", "[end]"
 PADDING, UNKNOWN = 0, 1  # ids that `TextVectorization` gives away first
@@ -99,9 +99,7 @@ def batches(source, target, batch: int, seed: int | None = None):
         first place, weights): the weights are 1 where the target has a word or [end], and 0 at padding, so
         that loss and weighted metrics count real places only.
     """
-    import tensorflow as tf
-
-    mirrored = tf.distribute.has_strategy()
+    mirrored = settings.copies() > 1
 
     def shifted(source, target):
         counted = target[:, 1:] != PADDING
