@@ -9,7 +9,8 @@ READY := $(VENV)/ready
 # Quick runs and tests stay on this machine: whatever tries to reach out fails at once instead of slowly.
 OFFLINE := HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=127.0.0.1,localhost \
            http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 no_proxy=127.0.0.1,localhost
-TESTING := $(OFFLINE) COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS=$(CURDIR)/build/test WANDB_MODE=offline
+# Two workers share two cores: TensorFlow with a thread a worker is faster than with two.
+TESTING := $(OFFLINE) TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS=$(CURDIR)/build/test WANDB_MODE=offline
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint unit nbval lab data render colab site slides new results browser bench prove lock clean
