@@ -261,13 +261,14 @@ def _draw(people: dict[str, np.ndarray], size: int) -> np.ndarray:
     canvas = _Canvas(people, times * size)
     skin = _colour(people["skin"], SKIN)
     hair = _colour(people["hair"], HAIR)
-    _behind(canvas, people, skin, hair)
+    hairy = _hair(canvas)
+    _behind(canvas, people, skin, hair, hairy)
     _head(canvas, skin, hair)
     for side in (-1, 1):
         _eye(canvas, people, side, skin, hair)
     _nose(canvas, skin)
     _mouth(canvas, skin)
-    _front_hair(canvas, hair)
+    _front_hair(canvas, hair, hairy)
     _glasses(canvas)
     # Light from one side: brighter there, darker on the other.
     canvas.image *= 0.97 + 0.3 * (canvas.people["light"] * (canvas.plain_x + 0 * canvas.plain_y))[:, None]
@@ -289,11 +290,11 @@ def _hair(canvas):
     return np.where(y < 0, _ellipse(x, y, outer, high + 0.12), fall)
 
 
-def _behind(canvas, people, skin, hair):
+def _behind(canvas, people, skin, hair, hairy):
     high = _outline(canvas)[1]
     wall = _hue(people["background"], 0.4, 0.78)[:, :, None, None]
     canvas.image += wall * (1.1 - 0.28 * np.hypot(canvas.plain_x, canvas.plain_y)[:, None])
-    canvas.paint(canvas.image, _hair(canvas), 0.72 * hair)
+    canvas.paint(canvas.image, hairy, 0.72 * hair)
     part, x, y = canvas.window(-1, 1, 0.4, 1)
     # The neck, and on it a soft shadow of the chin.
     neck = np.maximum(np.abs(x) - 0.23, 0.3 - y)
@@ -323,19 +324,23 @@ def _head(canvas, skin, hair):
     canvas.paint(part, chin, 0.7 * hair, 0.75 * p["beard"], soft=0.06)
 
 
+def _eye_place(canvas, side):
+    """Where the middle of an eye is across the head, and the cosine by which turning narrows it."""
+    angle = side * 0.43 + 0.4 * canvas.people["turn"]
+    return 0.5 * np.sin(angle), np.cos(angle)
+
+
 def _eye(canvas, people, side, skin, hair):
     p = canvas.people
     part, x, y = canvas.window(*sorted((side * -0.02, side * 0.45)), -0.42, 0.05)
-    angle = side * 0.43 + 0.4 * p["turn"]
+    middle, near = _eye_place(canvas, side)
     squint = 1 - 0.3 * np.clip(p["smile"], 0, 1)
-    wide = (0.115 + 0.015 * p["eyes"]) * np.cos(angle) / 0.91
+    wide = (0.115 + 0.015 * p["eyes"]) * near / 0.91
     high = (0.066 + 0.012 * p["eyes"]) * squint
-    u, v = (x - 0.5 * np.sin(angle)) / wide, y + 0.1
+    u, v = (x - middle) / wide, y + 0.1
     lid = np.clip(1 - u**2, 0, 1)
     inside = np.maximum(np.abs(v) - high * lid, (np.abs(u) - 1) * wide)
-    canvas.paint(
-        part, _ellipse(x - 0.5 * np.sin(angle), v, 1.35 * wide, 1.7 * high), 0.84 * skin, 0.6, soft=0.07
-    )
+    canvas.paint(part, _ellipse(x - middle, v, 1.35 * wide, 1.7 * high), 0.84 * skin, 0.6, soft=0.07)
     canvas.paint(part, inside, np.full_like(skin, 0.95))
     from_iris = np.hypot((u - 0.25 * p["turn"]) * wide, v)
     canvas.paint(part, np.maximum(from_iris - 0.056, inside), _colour(people["iris"], IRIS))
@@ -393,7 +398,7 @@ def _mouth(canvas, skin):
     canvas.paint(part, line, 0.35 * lips, 0.9)
 
 
-def _front_hair(canvas, hair):
+def _front_hair(canvas, hair, hairy):
     """Cover the part of the head above the hairline, which falls down both cheeks."""
     p, x, y = canvas.people, canvas.x, canvas.y
     across = np.abs(x) / _outline(canvas)[0]
@@ -403,7 +408,7 @@ def _front_hair(canvas, hair):
     shine = 1 + 0.22 * np.exp(-(((y + 0.5 - 0.4 * x**2) / 0.1) ** 2))
     canvas.paint(
         canvas.image,
-        np.maximum(_hair(canvas), y - hairline),
+        np.maximum(hairy, y - hairline),
         hair[:, :, None, None] * (strands * shine)[:, None],
     )
 
@@ -413,8 +418,8 @@ def _glasses(canvas):
     part, x, y = canvas.window(-0.62, 0.62, -0.35, 0.2)
     distance = np.full(np.broadcast_shapes(x.shape, p["smile"].shape), 9.0, "float32")
     for side in (-1, 1):
-        angle = side * 0.43 + 0.4 * p["turn"]
-        lens = _ellipse(x - 0.5 * np.sin(angle), y + 0.09, 0.175 * np.cos(angle) / 0.91, 0.155)
+        centre, near = _eye_place(canvas, side)
+        lens = _ellipse(x - centre, y + 0.09, 0.175 * near / 0.91, 0.155)
         distance = np.minimum(distance, np.abs(lens) - 0.02)
     middle = 0.5 * np.sin(0.4 * p["turn"])
     bridge = np.maximum(np.abs(y + 0.11) - 0.016, np.abs(x - middle) - 0.06)

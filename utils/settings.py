@@ -170,9 +170,11 @@ def _mirror() -> None:
     asked = os.environ.get("COMPANION_DEVICES", "").strip() or "1"
     if not asked.isdecimal() or not 1 <= int(asked) <= 64:
         raise Stop(f"COMPANION_DEVICES={asked} is no number of devices: give 1 to 64.")
+    if int(asked) == 1:
+        return
     import tensorflow as tf
 
-    if int(asked) == 1 or tf.distribute.has_strategy():
+    if tf.distribute.has_strategy():
         return
     kind = "GPU" if len(tf.config.list_physical_devices("GPU")) >= int(asked) else "CPU"
     if kind == "CPU":

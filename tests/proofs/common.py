@@ -23,6 +23,7 @@ from utils import settings
 
 ROOT = settings.ROOT
 WORK = ROOT / "build" / "proofs"
+MARK = "# NBVAL_CHECK_OUTPUT"  # begins the cells whose output is the same on every machine
 # Whatever tries to reach out fails at once, except on this machine.
 NO_NETWORK = dict.fromkeys(
     ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"

@@ -15,13 +15,11 @@ from nbclient.exceptions import CellExecutionError
 
 from tests.proofs import common
 
-MARK = "# NBVAL_CHECK_OUTPUT"
-
 
 def stored(number: str) -> dict[str, str]:
     """Return what the notebook's file says that its marked cells print, by cell id."""
     cells = nbformat.read(common.notebook(number), as_version=4).cells
-    return {cell.id: common.said(cell) for cell in cells if cell.source.lstrip().startswith(MARK)}
+    return {cell.id: common.said(cell) for cell in cells if cell.source.lstrip().startswith(common.MARK)}
 
 
 def twice(number: str) -> dict:

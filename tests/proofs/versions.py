@@ -31,7 +31,6 @@ COLAB = {
 TOOLS = ["ipykernel", "nbclient", "nbformat", "pytest", "scikit-learn", "psutil", "tabulate", "pip"]
 JAX = ["layers", "decoding", "translation", "training"]
 FOLDER = common.WORK / "versions"
-MARK = "# NBVAL_CHECK_OUTPUT"
 
 
 def interpreter(wanted: str) -> str:
@@ -108,7 +107,7 @@ def run_inside(kind: str, number: str) -> int:
     stored = {cell.id: common.said(cell) for cell in nbformat.read(path, as_version=4).cells}
     with common.Kernel(path, env, folder=folder) as kernel:
         for place, cell in enumerate(kernel.cells):
-            marked, asked = cell.source.startswith(MARK), cell.source
+            marked, asked = cell.source.startswith(common.MARK), cell.source
             if kind == "colab":
                 cell.source = asked.replace('REPOSITORY = ""', 'REPOSITORY = "reader/films"')
             try:
