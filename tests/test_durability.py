@@ -126,11 +126,13 @@ def test_two_devices_train_a_translator_as_one_does(monkeypatch, tmp_path):
 
 
 KILLED = """
-import os, signal
+import os, signal, time
 from utils import tracking
 run = tracking.start("cut", {})
 for epoch in range(4):
     run.log({"epoch/epoch": epoch})
+# What is younger than `tracking.FLUSH_SECONDS` may be lost; left to itself, wandb would keep all of this.
+time.sleep(1)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
