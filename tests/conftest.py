@@ -8,6 +8,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
+def pytest_runtest_setup(item):
+    """Leave out, on another backend, what is TensorFlow's own: ragged tensors and gradient tapes."""
+    if item.get_closest_marker("tensorflow") and os.environ["KERAS_BACKEND"] != "tensorflow":
+        pytest.skip("needs TensorFlow's ragged tensors or gradient tape")
+
+
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch, tmp_path):
     """Point every folder at a temporary one and forget what the caller's environment asks for."""

@@ -81,7 +81,7 @@ def test_weights_are_there_once_built(name):
 def test_encoder_equals_numpy():
     encoder = layers.TransformerEncoder(8, 16, 2)
     vectors = np.random.default_rng(0).normal(size=(1, 5, 8)).astype("float32")
-    encoded = encoder(vectors).numpy()
+    encoded = np.asarray(encoder(vectors))
     for variable in encoder.weights:  # biases begin as zeros: they would not be tested
         variable.assign(np.random.default_rng(len(variable.path)).normal(size=variable.shape) / 3)
     assert not np.allclose(encoder(vectors), encoded)
@@ -119,20 +119,20 @@ def test_encoder_equals_numpy():
 def test_encoder_permutes_its_outputs_with_its_inputs():
     model, _ = model_of("TransformerEncoder")
     order = np.array([3, 0, 5, 1, 4, 2])
-    np.testing.assert_allclose(model(TOKENS[:, order]), model(TOKENS).numpy()[:, order], atol=1e-5)
+    np.testing.assert_allclose(model(TOKENS[:, order]), np.asarray(model(TOKENS))[:, order], atol=1e-5)
 
 
 def test_positions_make_the_order_matter():
     model, _ = model_of("PositionalEmbedding")
     order = np.array([3, 0, 5, 1, 4, 2])
     encoder = layers.TransformerEncoder(8, 16, 2)
-    pooled = [encoder(model(ids)).numpy().mean(axis=1) for ids in (TOKENS, TOKENS[:, order])]
+    pooled = [np.asarray(encoder(model(ids))).mean(axis=1) for ids in (TOKENS, TOKENS[:, order])]
     assert np.abs(pooled[0] - pooled[1]).max() > 1e-3
 
 
 def test_positional_embedding_is_token_plus_place_times_root_of_width():
     layer = layers.PositionalEmbedding(20, 10, 4)
-    found = layer(TOKENS).numpy()
+    found = np.asarray(layer(TOKENS))
     tokens, places = (table.get_weights()[0] for table in (layer.tokens, layer.places))
     for row, ids in enumerate(TOKENS):
         for place, token in enumerate(ids):
@@ -189,11 +189,11 @@ def test_decoder_never_sees_padding(translator, padded, junk):
     """More padding changes nothing beyond rounding; other vectors at the padding change not a single bit."""
     _, source, target, decoders = translator
     read, written = (
-        layer(np.pad(ids, ((0, 0), (0, 7)))).numpy() for layer, ids in ((source, TOKENS), (target, WRITTEN))
+        np.array(layer(np.pad(ids, ((0, 0), (0, 7))))) for layer, ids in ((source, TOKENS), (target, WRITTEN))
     )
     mask = np.arange(13)[None] < np.array([[6], [6]])
     masks = {"inputs_mask": mask, "encoded_mask": mask}
-    plain = decoders[0](written, read, **masks).numpy()[:, :6]
+    plain = np.asarray(decoders[0](written, read, **masks))[:, :6]
     if junk:
         (read if padded == "source" else written)[:, 6:] = np.random.default_rng(0).normal(size=(2, 7, 8)) * 9
         np.testing.assert_array_equal(decoders[0](written, read, **masks)[:, :6], plain)

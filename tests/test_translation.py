@@ -25,6 +25,7 @@ def words(vectorizer, text):
     return [vocabulary[i] for i in vectorizer([text])[0].numpy()]
 
 
+@pytest.mark.tensorflow
 def test_punctuation_is_kept_as_tokens_and_spanish_gets_marks(both):
     assert words(both[0], "Who's he?") == ["who's", "he", "?"]
     assert words(both[1], "¿Quién es él?") == ["[start]", "¿", "quién", "es", "él", "?", "[end]"]
@@ -32,12 +33,14 @@ def test_punctuation_is_kept_as_tokens_and_spanish_gets_marks(both):
     assert words(both[0], "Who, zebra?")[1:3] == [",", "[UNK]"] or words(both[0], "zebra") == ["[UNK]"]
 
 
+@pytest.mark.tensorflow
 def test_vocabularies_come_from_the_pairs_given_alone(both):
     assert "zebra" not in both[0].get_vocabulary() and "[start]" not in both[0].get_vocabulary()
     small, _ = translation.vectorizers(PAIRS, 5)
     assert small.vocabulary_size() == 5 and small.get_vocabulary()[2] == "."
 
 
+@pytest.mark.tensorflow
 def test_standardizers_are_registered_so_that_vectorizers_can_be_saved(both, tmp_path):
     for vectorizer, wanted in zip(both, (["who's", "he"], ["[start]", "¿"]), strict=True):
         path = tmp_path / "vectorizer.keras"
@@ -47,6 +50,7 @@ def test_standardizers_are_registered_so_that_vectorizers_can_be_saved(both, tmp
         assert words(loaded, "¿Who's he?" if wanted[1] == "¿" else "Who's he?")[:2] == wanted
 
 
+@pytest.mark.tensorflow
 def test_long_pairs_and_unknown_words_are_left_out(both):
     part = datasets.Pairs(
         ["Go on.", "Go zebra.", "I see two red cars.", "Go on."],
@@ -69,6 +73,7 @@ def test_the_rate_rises_and_falls_to_zero(gru):
     assert rates == pytest.approx([0, 4e-3, 2e-3, 0], abs=1e-6)
 
 
+@pytest.mark.tensorflow
 def test_targets_are_the_inputs_one_place_on_and_padding_weighs_nothing(both):
     source, target = (
         vectorizer(texts) for vectorizer, texts in zip(both, (PAIRS.english, PAIRS.spanish), strict=True)
@@ -85,6 +90,7 @@ def test_targets_are_the_inputs_one_place_on_and_padding_weighs_nothing(both):
     assert set(met) == rows and len(met) == 5
 
 
+@pytest.mark.tensorflow
 def test_batches_hold_like_lengths_and_are_shuffled_anew():
     random = np.random.default_rng(0)
     source = tf.ragged.constant([[3] * n for n in random.integers(1, 20, 200)], dtype="int64")
@@ -114,6 +120,7 @@ def test_tokens_are_joined_into_a_sentence(tokens, sentence):
     assert translation.join(tokens.split()) == sentence
 
 
+@pytest.mark.tensorflow
 def test_every_training_sentence_survives_the_round_trip(both):
     target = both[1]
     vocabulary = target.get_vocabulary()
@@ -210,7 +217,7 @@ def test_gru_never_sees_the_future_or_padding(gru):
 def test_the_loss_counts_real_places_only(gru):
     translation.compile(gru, 1e-3, 100)
     written = np.array([[2, 5, 9, 3, 0, 0], [2, 7, 3, 0, 0, 0]])
-    inputs, asked = [ROWS.to_tensor()[:2], written[:, :-1]], written[:, 1:]
+    inputs, asked = [ROWS.to_tensor().numpy()[:2], written[:, :-1]], written[:, 1:]
     found = gru.test_on_batch(inputs, asked, asked != 0, return_dict=True)
     logits = gru.predict(inputs, verbose=0).astype("float64")
     chances = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))

@@ -242,12 +242,13 @@ class PositionalEmbedding(keras.layers.Layer):
         Raises:
             ValueError: the sequence is longer than `sequence_length`.
         """
-        length = inputs.shape[1]
-        if length is not None and first + length > self.sequence_length:
+        length = ops.shape(inputs)[1]
+        # While a model is built a length may be a symbol, which has no size yet.
+        if isinstance(length, int) and first + length > self.sequence_length:
             raise ValueError(
                 f"{first + length} tokens, but only {self.sequence_length} places: cut the text."
             )
-        places = self.places.embeddings[first : first + ops.shape(inputs)[1]]
+        places = self.places(first + ops.arange(length, dtype="int32"))
         return self.scale * (self.tokens(inputs) + places)
 
     def compute_mask(self, inputs, mask=None):

@@ -186,7 +186,7 @@ def digest(value) -> str:
 
 
 def report(title: str, rows: list[dict], began: float) -> int:
-    """Print what was tried and what was lost; return 1 if anything was, for `sys.exit`.
+    """Print what was tried and what was lost; return 1 if anything was, or nothing tried, for `sys.exit`.
 
     Args:
         title: of the table.
@@ -197,11 +197,11 @@ def report(title: str, rows: list[dict], began: float) -> int:
     print(f"\n{title}\n\n{tabulate(rows, headers='keys', disable_numparse=True, maxcolwidths=70)}\n")
     print(f"{len(rows)} tried, {len(failed)} lost something, {time.perf_counter() - began:.0f} s")
     sys.stdout.flush()
-    return int(bool(failed))
+    return int(bool(failed) or not rows)
 
 
 # What a clock or a counter of this machine decides; two runs need not agree in it.
-CLOCK = re.compile(r"second|pace|per s\b|/s\b|times as (fast|long)|\bms\b|took|speed", re.IGNORECASE)
+CLOCK = re.compile(r"second|pace|per s\b|/s\b|times.as.(fast|long)|\bms\b|took|speed", re.IGNORECASE)
 TIMES = (
     r"\b\d[\d.,]*\+? ?(?:ms|µs|us|s|min|h|seconds|minutes)(?:/\w+)?\b",
     r"\b\d[\d.,]* times as (?:fast|long)",
