@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?= quick
 ONLY ?=
+SEEDS ?= 0
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -26,8 +27,8 @@ $(READY): requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	@touch $(READY)
 
-run: $(READY)  ## execute the notebooks, in the quick profile and offline; PROFILE=live, ONLY="01 05"
-	@$(if $(filter quick,$(PROFILE)),$(OFFLINE)) $(BIN)/python tools/run_notebooks.py --profile $(PROFILE) --only "$(ONLY)"
+run: $(READY)  ## execute the notebooks, in the quick profile and offline; PROFILE=live, ONLY="01 05", SEEDS="0 1"
+	@$(if $(filter quick,$(PROFILE)),$(OFFLINE)) $(BIN)/python tools/run_notebooks.py --profile $(PROFILE) --only "$(ONLY)" --seeds "$(SEEDS)"
 
 test: lint unit nbval  ## ruff, unit tests, contract tests, then nbval over all notebooks; offline
 

@@ -80,6 +80,10 @@ def test_where_no_disk_takes_anything_lines_say_so_and_the_leaderboard_stays(mon
     assert [line.partition(" is not saved")[0] for line in lines] == ["model", "summary.json"]
     assert all(line.endswith("the notebook goes on.") for line in lines)
     assert [row["accuracy"] for row in tracking.leaderboard(data="sample")] == [0.5]
+    with pytest.raises(settings.Stop, match=r"model.keras cannot be kept \(.*run this cell again"):
+        settings.file("model.keras")
+    runs.unlink()
+    assert settings.file("model.keras") == runs / "99_test" / "model.keras"
 
 
 def test_a_roomy_runs_folder_is_used_silently(runs, capsys):

@@ -243,17 +243,21 @@ class PositionalEmbedding(keras.layers.Layer):
             ValueError: the sequence is longer than `sequence_length`.
         """
         length = ops.shape(inputs)[1]
-        # While a model is built a length may be a symbol, which has no size yet.
+        # In a compiled graph of TensorFlow a length is a tensor, whose value is not known yet.
         if isinstance(length, int) and first + length > self.sequence_length:
             raise ValueError(
                 f"{first + length} tokens, but only {self.sequence_length} places: cut the text."
             )
-        places = self.places(first + ops.arange(length, dtype="int32"))
+        places = self.places.embeddings[first : first + length]
         return self.scale * (self.tokens(inputs) + places)
 
     def compute_mask(self, inputs, mask=None):
         """Say which tokens are words: all but 0."""
         return ops.not_equal(inputs, 0)
+
+    def compute_output_shape(self, input_shape):
+        """Tell it without a call: JAX cannot cut a table to a length that is still open."""
+        return (*input_shape, self.output_dim)
 
     def get_config(self):
         """Return what `__init__` needs to make the layer again."""

@@ -85,6 +85,20 @@ def run_folder(*parts: str) -> Path:
     return folder
 
 
+def file(name: str) -> Path:
+    """Say where the notebook that is running keeps a file of its own, which a cell writes and reads again.
+
+    Raises:
+        Stop: no disk has room for it.
+    """
+    folder = run_folder()
+    if reason := _why_unusable(runs_folder()):
+        raise Stop(
+            f"{name} cannot be kept ({reason}, no other disk has more): free some, run this cell again."
+        )
+    return folder / name
+
+
 def _find_room() -> None:
     """Turn to a temporary folder, with one line that says so, where the runs folder takes nothing more."""
     runs = runs_folder()

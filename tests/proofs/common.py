@@ -17,6 +17,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from tabulate import tabulate
 
 from utils import settings
@@ -96,6 +97,12 @@ class Kernel:
             self.notebook.cells.pop()
 
 
+def stored(number: str) -> dict[str, str]:
+    """Return what the notebook's file says that its marked cells print, by cell id."""
+    cells = nbformat.read(notebook(number), as_version=4).cells
+    return {cell.id: said(cell) for cell in cells if cell.source.startswith(MARK)}
+
+
 def said(cell) -> str:
     """Return all that a cell wrote that is text: printed, or shown as plain text."""
     parts = []
@@ -105,23 +112,31 @@ def said(cell) -> str:
     return "".join(part if part.endswith("\n") or not part else part + "\n" for part in parts)
 
 
-def run_notebook(number: str, env: dict[str, str], before: dict[int, str] | None = None, **more) -> str:
+def run_notebook(
+    number: str, env: dict[str, str], before: dict[int, str] | None = None, relief: str | None = None, **more
+) -> str:
     """Run a notebook to its end and return what its cells said.
 
     Args:
         number: first letters of the notebook's name.
         env: of its kernel.
         before: code that is no cell of it, by the number of the code cell in front of which it runs.
+        relief: code that does what the line of a cell which stopped asks for; the cell is then run again.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: a cell raised.
+        nbclient.exceptions.CellExecutionError: a cell raised, and no relief helped.
     """
     text = []
     with Kernel(notebook(number), env, **more) as kernel:
         for place, cell in enumerate(kernel.cells):
             if place in (before or {}):
                 kernel.hidden(before[place])
-            text += kernel.run(cell)
+            try:
+                text += kernel.run(cell)
+            except CellExecutionError as error:
+                if relief is None or error.ename != "Stop":
+                    raise
+                text += [f"Stop: {error.evalue}\n", kernel.hidden(relief), *kernel.run(cell)]
     return "".join(text)
 
 

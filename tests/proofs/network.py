@@ -381,7 +381,15 @@ def prove_notebook(files, wanted=()):
     return rows
 
 
-MARKS = ("Using the built-in", "cannot be used", "not saved", "not logged", "is lost", "W&B:")
+MARKS = (
+    "Using the built-in",
+    "cannot be used",
+    "cannot be kept",
+    "not saved",
+    "not logged",
+    "is lost",
+    "W&B:",
+)
 NUMBERS = """
 import json
 from utils import tracking
@@ -394,7 +402,7 @@ def run_01(case, served, files):
     """Run notebook 01 in one case; return what it said and the numbers of its summary."""
     runs, folder = common.fresh("network", "runs"), common.fresh(CACHE)
     with contextlib.ExitStack() as stack:
-        more, before = {}, {1: NUMBERS}
+        more, before, relief = {}, {1: NUMBERS}, None
         if served:
             server = stack.enter_context(hosts(*served))
             given = files.good | ({"imdb": served[0]} if served[0] is files.evil["imdb"] else {})
@@ -416,8 +424,9 @@ def run_01(case, served, files):
             before[TRAINS] = f"from tests.proofs import common\ncommon.fill(common.Path({str(runs)!r}))"
         if case.startswith("every disk"):
             before[TRAINS] += "\nfrom utils import settings\nsettings._spare_places = lambda: []"
+            relief = f"common.Path({str(runs / 'filler')!r}).unlink()"
         env = common.environment(runs, COMPANION_CACHE=str(folder), **more)
-        text = common.run_notebook("01", env, before)
+        text = common.run_notebook("01", env, before, relief)
     numbers = next(line for line in text.splitlines() if line.startswith("NUMBERS"))
     return text, json.loads(numbers.removeprefix("NUMBERS"))
 

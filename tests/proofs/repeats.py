@@ -10,21 +10,14 @@ import hashlib
 import sys
 import time
 
-import nbformat
 from nbclient.exceptions import CellExecutionError
 
 from tests.proofs import common
 
 
-def stored(number: str) -> dict[str, str]:
-    """Return what the notebook's file says that its marked cells print, by cell id."""
-    cells = nbformat.read(common.notebook(number), as_version=4).cells
-    return {cell.id: common.said(cell) for cell in cells if cell.source.lstrip().startswith(common.MARK)}
-
-
 def twice(number: str) -> dict:
     """Execute every cell of a notebook twice in a row."""
-    lost, checked, cells, runs = [], stored(number), 0, common.fresh("repeats", number, "twice")
+    lost, checked, cells, runs = [], common.stored(number), 0, common.fresh("repeats", number, "twice")
     with common.Kernel(common.notebook(number), common.environment(runs)) as kernel:
         for place, cell in enumerate(kernel.cells):
             try:

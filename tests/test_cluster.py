@@ -1,0 +1,133 @@
+"""`make run` on a Ray cluster of this machine: results come back, a lost worker's notebook begins anew."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+
+import nbformat
+import pytest
+
+pytest.importorskip("ray", reason="Ray comes with the tests on Linux only")
+
+from tools import cluster
+from utils import settings
+
+KNOBS = """
+import os, signal, sys
+from pathlib import Path
+from types import SimpleNamespace
+import numpy as np
+sys.path.insert(0, "..")
+keras = SimpleNamespace(utils=SimpleNamespace(set_random_seed=np.random.seed))
+settings = SimpleNamespace(choose=SimpleNamespace)
+cfg = settings.choose(dim=3)
+cfg.seed = 0
+"""
+# The first time it is run, this notebook takes the worker that runs it along.
+DIES = """
+with Path({log!r}).open("a") as log:
+    log.write("begun\\n")
+if len(Path({log!r}).read_text().splitlines()) == 1:
+    os.kill(os.getppid(), signal.SIGKILL)
+"""
+REPORTS = """
+import json
+runs = Path(os.environ["COMPANION_RUNS"])
+folder = runs / {name!r}
+folder.mkdir(parents=True)
+found = {{"data": "sample", "headline": f"seed {{cfg.seed}}", "numbers": {{"seed": cfg.seed}}}}
+(folder / "summary.json").write_text(json.dumps(found))
+(folder / "log.txt").write_text("what a run logs")
+row = {{"model": {name!r}, "seed": cfg.seed}}
+(runs / "leaderboard-tests.jsonl").write_text(json.dumps(row) + "\\n")
+print(np.random.get_state()[1][0], os.environ["COMPANION_PROFILE"])
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project of two small notebooks, of which one kills its worker once for each log it begins."""
+    for folder in ("tools", "utils"):
+        shutil.copytree(
+            settings.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    (tmp_path / "notebooks").mkdir()
+    for name, extra in (("01_plain", []), ("02_dies", [DIES.format(log=str(tmp_path / "begun.txt"))])):
+        sources = [KNOBS, *extra, REPORTS.format(name=name)]
+        notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, sources)))
+        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+    return tmp_path
+
+
+@pytest.fixture
+def address(tmp_path_factory):
+    """Two workers on this machine, in a cluster that ends with the test."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Ray's sockets need a short path.
+    place = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    ray = [sys.executable, "-m", "ray.scripts.scripts"]
+    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    env |= {"RAY_USAGE_STATS_ENABLED": "0"}
+    words = ["start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
+    words += [f"--temp-dir={place}", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
+    started = subprocess.run([*ray, *words], env=env, capture_output=True, text=True)
+    assert started.returncode == 0, started.stdout + started.stderr
+    yield f"127.0.0.1:{port}"
+    subprocess.run([*ray, "stop", "--force"], env=env, capture_output=True)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def run(project, address, *arguments):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPANION", "RAY"))}
+    command = [sys.executable, str(project / "tools" / "run_notebooks.py"), *arguments]
+    env = kept | {"RAY_ADDRESS": address}
+    return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=100)
+
+
+def test_a_lost_worker_costs_time_and_nothing_else(project, address):
+    done = run(project, address, "--seeds", "0 3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Once it died, once it was tried again, and once it ran with the other seed.
+    assert (project / "begun.txt").read_text().splitlines() == ["begun"] * 3
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("01", "02"))]
+    assert [(line.split()[:2], line.split()[-1]) for line in lines] == [
+        (["01_plain", "0"], "0"),
+        (["02_dies", "0"], "0"),
+        (["01_plain", "3"], "3"),
+        (["02_dies", "3"], "3"),
+    ]
+    for seed, build in ((0, project / "build" / "quick"), (3, project / "build" / "quick" / "seed-3")):
+        for name in ("01_plain", "02_dies"):
+            executed = nbformat.read(build / f"{name}.ipynb", as_version=4)
+            assert executed.cells[-1].outputs[0].text.endswith(" quick\n")
+            assert seed == 0 or executed.cells[-1].outputs[0].text.split()[0] == str(seed)
+            assert json.loads((build / "runs" / name / "summary.json").read_text())["numbers"] == {
+                "seed": seed
+            }
+            assert (build / "runs" / name / "log.txt").read_text() == "what a run logs"
+        rows = (build / "runs" / "leaderboard-tests.jsonl").read_text().splitlines()
+        assert sorted(json.loads(row)["model"] for row in rows) == ["01_plain", "02_dies"]
+        assert not [path for path in (build / "runs").rglob("*") if path.name.startswith("companion-")]
+
+
+def test_a_cluster_that_is_not_there_is_one_line(project):
+    done = run(project, "127.0.0.1:9")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("RAY_ADDRESS=127.0.0.1:9: no cluster answers")
+
+
+def test_archives_stay_in_their_folder_and_add_to_leaderboards(tmp_path):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder, row in ((ours, "first\n"), (theirs, "second\n")):
+        (folder / "01_x").mkdir(parents=True)
+        (folder / "leaderboard-a.jsonl").write_text(row)
+    (theirs / "01_x" / "log.txt").write_text("theirs")
+    cluster.unpack(cluster.pack(theirs), ours)
+    assert (ours / "leaderboard-a.jsonl").read_text() == "first\nsecond\n"
+    assert (ours / "01_x" / "log.txt").read_text() == "theirs"
