@@ -417,7 +417,7 @@ def run_01(case, served, files):
             runs = stack.enter_context(common.disk(1))
             common.fill(runs)
         if case == "runs on a read-only disk":
-            runs = stack.enter_context(common.disk(1, read_only=runs))
+            runs = stack.enter_context(common.disk(100, read_only=runs))
         if "fills up" in case:
             runs = stack.enter_context(common.disk(100))
             # In front of the cell that trains the first model.
