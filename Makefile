@@ -73,8 +73,8 @@ browser: $(READY)  ## test site, slides and JupyterLab in a headless Chromium; t
 bench: $(READY)  ## print speeds as ratios (tests/benchmarks), never part of a test run
 	@for file in tests/benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
-prove: $(READY)  ## what dies, hangs or fills up (docs/durability.md), 2 h; WHAT="network kills", ONLY="01 05"
-	@for name in $(or $(WHAT),network kills repeats devices versions); do \
+prove: $(READY)  ## what dies, hangs or fills up (docs/durability.md), 2 to 3 h; WHAT="network kills", ONLY="01 05"
+	@for name in $(or $(WHAT),network kills repeats devices versions cluster); do \
 		PYTHONPATH=. $(BIN)/python tests/proofs/$$name.py $(ONLY) || failed=1; done; exit $${failed:-0}
 
 lock: $(READY)  ## write requirements.lock anew from requirements.txt and pyproject.toml

@@ -128,6 +128,9 @@ def test_archives_stay_in_their_folder_and_add_to_leaderboards(tmp_path):
         (folder / "01_x").mkdir(parents=True)
         (folder / "leaderboard-a.jsonl").write_text(row)
     (theirs / "01_x" / "log.txt").write_text("theirs")
+    (theirs / "01_x" / "latest").symlink_to("log.txt")
+    (theirs / "01_x" / "debug.log").symlink_to(tmp_path / "elsewhere.log")  # W&B makes such a one
     cluster.unpack(cluster.pack(theirs), ours)
     assert (ours / "leaderboard-a.jsonl").read_text() == "first\nsecond\n"
-    assert (ours / "01_x" / "log.txt").read_text() == "theirs"
+    assert (ours / "01_x" / "latest").read_text() == "theirs"
+    assert not (ours / "01_x" / "debug.log").is_symlink()

@@ -96,10 +96,14 @@ def task(name: str, seed: int, environment: dict[str, str], timeout: int):
 
 
 def pack(folder: Path) -> bytes:
-    """Make one compressed archive of all that lies in a folder."""
+    """Make one compressed archive of all that lies in a folder, but for links that lead out of it."""
+
+    def inside(member):
+        return None if member.issym() and Path(member.linkname).is_absolute() else member
+
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
-        archive.add(folder, arcname=".")
+        archive.add(folder, arcname=".", filter=inside)
     return packed.getvalue()
 
 

@@ -149,7 +149,8 @@ def jax() -> list[dict]:
     rows, python = [], environment("newest")
     for name in JAX:
         began = time.perf_counter()
-        command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/test_{name}.py"]
+        plain = ["-p", "no:cacheprovider", "-W", "ignore"]
+        command = [str(python), "-m", "pytest", *plain, f"tests/test_{name}.py"]
         env = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(common.ROOT)}
         done = subprocess.run(command, cwd=common.ROOT, env=env, capture_output=True, text=True)
         said = done.stdout.strip().splitlines()[-1:]
