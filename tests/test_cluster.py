@@ -3,10 +3,8 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 
 import nbformat
 import pytest
@@ -64,23 +62,17 @@ def project(tmp_path):
 
 
 @pytest.fixture
-def address(tmp_path_factory):
-    """Two workers on this machine, in a cluster that ends with the test."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Ray's sockets need a short path.
-    place = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    env |= {"RAY_USAGE_STATS_ENABLED": "0"}
-    words = ["start", "--head", f"--port={port}", "--num-cpus=2", "--include-dashboard=false"]
-    words += [f"--temp-dir={place}", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"]
-    started = subprocess.run([*ray, *words], env=env, capture_output=True, text=True)
-    assert started.returncode == 0, started.stdout + started.stderr
-    yield f"127.0.0.1:{port}"
-    subprocess.run([*ray, "stop", "--force"], env=env, capture_output=True)
-    shutil.rmtree(place, ignore_errors=True)
+def address(monkeypatch):
+    """Start two workers on this machine, in a cluster that ends with the test."""
+    from ray.cluster_utils import Cluster
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    settled = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args=settled)
+    yield cluster.address
+    cluster.shutdown()
 
 
 def run(project, address, *arguments):
