@@ -240,6 +240,7 @@ MODELS = {
 }
 
 
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="nbval trains them on TensorFlow")
 @pytest.mark.parametrize("name", MODELS)
 def test_models_learn_on_every_backend(name):
     """Reviews are good where they begin with a 2; what is written counts up from its first word."""
