@@ -1,6 +1,7 @@
 """What all tests share: nothing here touches a reader's cache, runs or keys."""
 
 import os
+import shutil
 
 import pytest
 
@@ -24,3 +25,15 @@ def isolated(monkeypatch, tmp_path):
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """Copy tools and utils to a project of its own that has no notebooks yet."""
+    from utils import settings
+
+    for folder in ("tools", "utils"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(settings.ROOT / folder, tmp_path / folder, ignore=ignored)
+    (tmp_path / "notebooks").mkdir()
+    return tmp_path

@@ -2,17 +2,14 @@
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 
 import nbformat
 import pytest
 
 pytest.importorskip("ray", reason="Ray comes with the tests on Linux only")
 
+from tests.test_tools import run
 from tools import cluster
-from utils import settings
 
 KNOBS = """
 import os, signal, sys
@@ -47,18 +44,13 @@ print(np.random.get_state()[1][0], os.environ["COMPANION_PROFILE"])
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(bare):
     """A project of two small notebooks, of which one kills its worker once for each log it begins."""
-    for folder in ("tools", "utils"):
-        shutil.copytree(
-            settings.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    (tmp_path / "notebooks").mkdir()
-    for name, extra in (("01_plain", []), ("02_dies", [DIES.format(log=str(tmp_path / "begun.txt"))])):
+    for name, extra in (("01_plain", []), ("02_dies", [DIES.format(log=str(bare / "begun.txt"))])):
         sources = [KNOBS, *extra, REPORTS.format(name=name)]
         notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, sources)))
-        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
-    return tmp_path
+        nbformat.write(notebook, bare / "notebooks" / f"{name}.ipynb")
+    return bare
 
 
 @pytest.fixture
@@ -75,15 +67,8 @@ def address(monkeypatch):
     cluster.shutdown()
 
 
-def run(project, address, *arguments):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPANION", "RAY"))}
-    command = [sys.executable, str(project / "tools" / "run_notebooks.py"), *arguments]
-    env = kept | {"RAY_ADDRESS": address}
-    return subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=100)
-
-
 def test_a_lost_worker_costs_time_and_nothing_else(project, address):
-    done = run(project, address, "--seeds", "0 3")
+    done = run(project, "run_notebooks.py", "--seeds", "0 3", RAY_ADDRESS=address)
     assert done.returncode == 0, done.stdout + done.stderr
     # Once it died, once it was tried again, and once it ran with the other seed.
     assert (project / "begun.txt").read_text().splitlines() == ["begun"] * 3
@@ -109,7 +94,7 @@ def test_a_lost_worker_costs_time_and_nothing_else(project, address):
 
 
 def test_a_cluster_that_is_not_there_is_one_line(project):
-    done = run(project, "127.0.0.1:9")
+    done = run(project, "run_notebooks.py", RAY_ADDRESS="127.0.0.1:9")
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1].startswith("RAY_ADDRESS=127.0.0.1:9: no cluster answers")
 

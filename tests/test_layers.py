@@ -276,6 +276,8 @@ def test_errors_say_what_is_wrong():
         layers.TransformerDecoder(10, 16, 3)
     with pytest.raises(ValueError, match="6 tokens, but only 5 places"):
         layers.PositionalEmbedding(5, 10, 4)(TOKENS)
+    with pytest.raises(ValueError, match="6 tokens, but only 5 places"):
+        layers.PositionalEmbedding(5, 10, 4)(keras.Input((6,), dtype="int64"))
     with pytest.raises(ValueError, match="7 tokens, but only 6 places"):
         layers.PositionalEmbedding(6, 10, 4)(TOKENS[:, :1], first=6)
 

@@ -14,13 +14,8 @@ SETUP = 'REPOSITORY = ""  # owner/name\nimport sys'
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(bare):
     """A project with two small notebooks of which the first fails in its third cell."""
-    for folder in ("tools", "utils"):
-        shutil.copytree(
-            settings.ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    (tmp_path / "notebooks").mkdir()
     report = (
         "import json, os\nfrom pathlib import Path\n"
         'folder = Path(os.environ["COMPANION_RUNS"]) / "02_good"\nfolder.mkdir(parents=True)\n'
@@ -35,14 +30,15 @@ def project(tmp_path):
     for name, sources in cells.items():
         title = nbformat.v4.new_markdown_cell(f"# {name}\n<!-- badge --><!-- /badge -->")
         notebook = nbformat.v4.new_notebook(cells=[title, *map(nbformat.v4.new_code_cell, sources)])
-        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
-    return tmp_path
+        nbformat.write(notebook, bare / "notebooks" / f"{name}.ipynb")
+    return bare
 
 
-def run(project, script, *arguments):
+def run(project, script, *arguments, **more):
+    """Run a tool of a project; `more` are further variables of its environment."""
     command = [sys.executable, str(project / "tools" / script), *arguments]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COMPANION")}
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPANION", "RAY"))}
+    return subprocess.run(command, cwd=project, env=kept | more, capture_output=True, text=True, timeout=100)
 
 
 def test_a_failing_notebook_is_named_and_the_others_still_run(project):

@@ -242,13 +242,8 @@ class PositionalEmbedding(keras.layers.Layer):
         Raises:
             ValueError: the sequence is longer than `sequence_length`.
         """
-        length = ops.shape(inputs)[1]
-        # In a compiled graph of TensorFlow a length is a tensor, whose value is not known yet.
-        if isinstance(length, int) and first + length > self.sequence_length:
-            raise ValueError(
-                f"{first + length} tokens, but only {self.sequence_length} places: cut the text."
-            )
-        places = self.places.embeddings[first : first + length]
+        self._check(inputs.shape[1], first)
+        places = self.places.embeddings[first : first + ops.shape(inputs)[1]]
         return self.scale * (self.tokens(inputs) + places)
 
     def compute_mask(self, inputs, mask=None):
@@ -257,7 +252,14 @@ class PositionalEmbedding(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         """Tell it without a call: JAX cannot cut a table to a length that is still open."""
+        self._check(input_shape[1])
         return (*input_shape, self.output_dim)
+
+    def _check(self, length, first=0):
+        if length is not None and first + length > self.sequence_length:
+            raise ValueError(
+                f"{first + length} tokens, but only {self.sequence_length} places: cut the text."
+            )
 
     def get_config(self):
         """Return what `__init__` needs to make the layer again."""

@@ -21,16 +21,7 @@ SEEDS = (0, 1)
 
 def run(numbers: list[str], place, **more: str) -> subprocess.Popen:
     """Start what `make run` starts, in a copy of the project of its own."""
-    names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-        cwd=common.ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout
-    packed = subprocess.run(
-        ["tar", "cf", "-", "--null", "-T", "-"], cwd=common.ROOT, input=names, capture_output=True, check=True
-    ).stdout
-    subprocess.run(["tar", "xf", "-"], cwd=place, input=packed, check=True)
+    common.copy_project(place)
     env = common.environment(place / "unused", TQDM_DISABLE="1") | more
     del env["COMPANION_RUNS"]
     command = [sys.executable, "tools/run_notebooks.py", "--only", " ".join(numbers)]

@@ -195,6 +195,16 @@ def fresh(*parts: str | Path) -> Path:
     return folder
 
 
+def copy_project(folder: Path) -> None:
+    """Copy the files of the project that git knows or would add."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
 def digest(value) -> str:
     """Return a short hash of texts and numbers."""
     return hashlib.sha256(repr(value).encode()).hexdigest()[:8]

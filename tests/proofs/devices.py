@@ -2,7 +2,7 @@
 
 Two parts of the CPU stand in for two GPUs. The reviews encoder and the translator train on both and on one:
 from the same start and on the same batches they must go the same way. Then notebooks 03 and 05 run in the
-quick profile on two. About five minutes: `python tests/proofs/devices.py`.
+quick profile on two. About nine minutes: `python tests/proofs/devices.py`.
 """
 
 import json

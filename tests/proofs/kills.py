@@ -1,7 +1,7 @@
 """Prove that a kernel killed without warning loses nothing: same epochs, logged once, same results.
 
 Each notebook runs once undisturbed. Then its kernel is killed at random moments of the time in which it
-trains (or makes pictures), each time begun again from the top, and at last left in peace. About two minutes a
+trains (or makes pictures), each time begun again from the top, and at last left in peace. Four minutes a
 notebook: `python tests/proofs/kills.py 01 02` takes some of them, `KILLS=5` changes how often.
 """
 

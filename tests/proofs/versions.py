@@ -2,7 +2,7 @@
 
 Each kind of version gets an environment of its own below build/proofs/versions, made once (two minutes). On
 the stand-in for Colab the set-up cell runs as it does there: a `google.colab` module is loaded, the project
-is not on the path, and its repository is a copy of this folder. About six minutes a kind:
+is not on the path, and its repository is a copy of this folder. About 13 minutes a kind:
 `python tests/proofs/versions.py colab 01 02` takes one of newest, colab and jax, and some notebooks.
 """
 
@@ -74,12 +74,7 @@ def make_colab(python: Path) -> dict[str, str]:
     (site / "google" / "colab" / "__init__.py").touch()
     (site / "on_colab.pth").write_text("import google.colab\n")
     origin = common.fresh("versions", "github", "reader", "films")
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=common.ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (common.ROOT / name).is_file():
-            (origin / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(common.ROOT / name, origin / name)
+    common.copy_project(origin)
     git = ["git", "-c", "user.name=reader", "-c", "user.email=reader@example.org"]
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "copy"]):
         subprocess.run([*git, *words], cwd=origin, check=True)
