@@ -115,6 +115,14 @@ def test_table_escapes_text_and_aligns_numbers(shown):
     assert [data["text/html"].count(f"text-align: {side}") for side in ("left", "right")] == [3, 3]
 
 
+def test_pictures_of_a_sheet_stand_in_reading_order():
+    made = np.arange(6)[:, None, None, None] * np.ones((1, 2, 3, 1))
+    expected = np.kron([[0, 1, 2], [3, 4, 5]], np.ones((2, 3)))
+    np.testing.assert_array_equal(plots.sheet(made, 3)[..., 0], expected)
+    colours = np.arange(4 * 2 * 3 * 3).reshape(4, 2, 3, 3)
+    np.testing.assert_array_equal(plots.sheet(colours, 2)[2:, 3:], colours[3])
+
+
 def test_colours_stay_apart_for_colour_blind_readers():
     # Machado et al. (2009), severity 1.0: how a protanope and a deuteranope see linear RGB.
     simulations = {

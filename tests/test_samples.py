@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import islice
 
 import pytest
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
 from utils import samples, settings
@@ -226,29 +226,34 @@ def test_plots_use_sentiment_words_without_telling_the_label(truth):
 # ---------------------------------------------------------------- what a model can get by counting
 
 
-def accuracy(parts, count, vectorizer, pairs, strengths):
-    """Test accuracy of the best linear model on single words, or on pairs of neighbours too."""
-    terms = vectorizer(max_features=20_000, ngram_range=(1, 1 + pairs), analyzer="word", token_pattern=r"\S+")
+def counts(parts, count, pairs):
+    """Count single words, or pairs of neighbours too: of reviews to learn from, and of reviews to test on."""
+    terms = CountVectorizer(max_features=20_000, ngram_range=(1, 1 + pairs), token_pattern=r"\S+")
     terms.set_params(preprocessor=lambda text: " ".join(words(text)))
-    if vectorizer is CountVectorizer:
-        terms.set_params(binary=True)
-    train, labels = (part[:count] for part in parts["train"])
-    test, truths = (part[:5_000] for part in parts["test"])
-    seen, unseen = terms.fit_transform(train), terms.transform(test)
+    return terms.fit_transform(parts["train"][0][:count]), terms.transform(parts["test"][0][:5_000])
+
+
+def accuracy(parts, seen, unseen, strengths):
+    """Test accuracy of the best linear model."""
+    labels, truths = parts["train"][1][: seen.shape[0]], parts["test"][1][: unseen.shape[0]]
     models = (LogisticRegression(C=c, solver="liblinear", random_state=0) for c in strengths)
     return max(model.fit(seen, labels).score(unseen, truths) for model in models)
 
 
 def test_pairs_of_words_beat_words_and_leave_room(parts):
-    single = accuracy(parts, 20_000, CountVectorizer, pairs=False, strengths=(0.1,))
-    pairs = accuracy(parts, 20_000, CountVectorizer, pairs=True, strengths=(0.3,))
-    weighted = accuracy(parts, 20_000, TfidfVectorizer, pairs=True, strengths=(5,))
+    single = accuracy(parts, *(rows.sign() for rows in counts(parts, 20_000, pairs=False)), strengths=(0.1,))
+    seen, unseen = counts(parts, 20_000, pairs=True)
+    pairs = accuracy(parts, seen.sign(), unseen.sign(), strengths=(0.3,))
+    weights = TfidfTransformer().fit(seen)
+    weighted = accuracy(parts, weights.transform(seen), weights.transform(unseen), strengths=(5,))
     assert 0.75 < single < 0.88
     assert single + 0.04 <= pairs <= 0.93
     assert single + 0.04 <= weighted <= 0.93
 
 
 def test_order_of_models_holds_on_fewer_reviews(parts):
-    single = accuracy(parts, 4_000, CountVectorizer, pairs=False, strengths=(0.1, 0.5))
-    pairs = accuracy(parts, 4_000, CountVectorizer, pairs=True, strengths=(0.1, 0.5))
+    single, pairs = (
+        accuracy(parts, *(rows.sign() for rows in counts(parts, 4_000, pairs)), strengths=(0.1, 0.5))
+        for pairs in (False, True)
+    )
     assert 0.70 < single < pairs

@@ -10,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tools.run_notebooks import METADATA  # noqa: E402
 from tools.stamp_colab import badge  # noqa: E402
 
 SOLUTION = {
@@ -126,9 +127,7 @@ def skeleton(stem: str, setup: str) -> nbformat.NotebookNode:
         cells.append(cell)
     for number, cell in enumerate(cells):
         cell.id = f"{stem[:2]}-{number:03d}"
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+    return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 
 
 def main() -> int:

@@ -15,6 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+# What every notebook says of itself, whatever kernel and Python version it was executed with.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
 
 class PeakMemory(threading.Thread):
     """Sample the resident memory of a process and its children until `stop`; `peak` is in bytes."""
@@ -124,10 +130,7 @@ def store(notebook, path: Path) -> None:
     import nbformat
 
     widgets = {"widgets": notebook.metadata.widgets} if notebook.metadata.get("widgets") else {}
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    } | widgets
+    notebook.metadata = METADATA | widgets
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     path.parent.mkdir(parents=True, exist_ok=True)

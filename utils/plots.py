@@ -213,6 +213,21 @@ def heatmap(
     show(figure, alt)
 
 
+def sheet(pictures, columns: int) -> np.ndarray:
+    """Lay pictures out in rows, in reading order, as one picture of the same values.
+
+    Args:
+        pictures: (n, height, width, channels); n is a multiple of `columns`.
+        columns: pictures in a row.
+
+    Returns:
+        (n / columns * height, columns * width, channels).
+    """
+    count, height, width, channels = pictures.shape
+    rows = pictures.reshape(count // columns, columns, height, width, channels).swapaxes(1, 2)
+    return rows.reshape(count // columns * height, columns * width, channels)
+
+
 def pictures(shown: dict[str, np.ndarray], alt: str, title: str = "", columns: int = 3) -> None:
     """Show pictures side by side, each under its name.
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from utils import decoding, settings, training
+from utils import decoding, training
 
 START, END = "[start]", "[end]"
 PADDING, UNKNOWN = 0, 1  # ids that `TextVectorization` gives away first
@@ -99,13 +99,10 @@ def batches(source, target, batch: int, seed: int | None = None):
         first place, weights): the weights are 1 where the target has a word or [end], and 0 at padding, so
         that loss and weighted metrics count real places only.
     """
-    mirrored = settings.copies() > 1
 
     def shifted(source, target):
-        counted = target[:, 1:] != PADDING
-        if mirrored:  # Keras then adds up batches, and truth values have no sum
-            counted = ops.cast(counted, "float32")
-        return (source, target[:, :-1]), target[:, 1:], counted
+        weights = ops.cast(target[:, 1:] != PADDING, "float32")
+        return (source, target[:, :-1]), target[:, 1:], weights
 
     return training.like_lengths(source, target, batch, seed, step=4).map(shifted)
 
