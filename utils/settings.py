@@ -241,20 +241,16 @@ def devices() -> str:
     import keras
 
     mirrored = ""
-    if "tensorflow" in sys.modules and (parts := copies()) > 1:
-        mirrored = f", models mirrored on {parts} devices"
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        parts = tf.distribute.get_strategy().num_replicas_in_sync
+        mirrored = f", models mirrored on {parts} devices" if parts > 1 else ""
     gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
     if gpus:
         return f"{len(gpus)} {gpus[0].split(':')[0].upper()}{mirrored}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} CPU cores{mirrored}"
-
-
-def copies() -> int:
-    """Say on how many devices models are mirrored, 1 if they are not."""
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def banner(*data) -> None:

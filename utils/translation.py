@@ -101,7 +101,7 @@ def batches(source, target, batch: int, seed: int | None = None):
     """
 
     def shifted(source, target):
-        weights = ops.cast(target[:, 1:] != PADDING, "float32")
+        weights = ops.cast(target[:, 1:] != PADDING, "float32")  # mirrored models add them up
         return (source, target[:, :-1]), target[:, 1:], weights
 
     return training.like_lengths(source, target, batch, seed, step=4).map(shifted)
