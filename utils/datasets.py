@@ -346,7 +346,6 @@ def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
         settings.Stop: `folder` holds no picture that can be read.
         downloads.Unavailable: `COMPANION_DATA=real` and the session's pictures are not there.
     """
-    photographs, paintings_ = _sample_pictures(longest)
     if folder is not None:
         found = {}
         for path in sorted(Path(folder).expanduser().glob("*")):
@@ -357,23 +356,23 @@ def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
                     print(f"Left out: {reason}")
         if not found:
             raise settings.Stop(f"no picture in {settings.shorten(folder)}: put .jpg or .png files there.")
-        return Pictures(found, paintings_, "folder", f"pictures in {settings.shorten(folder)}")
+        _, painted = _sample_pictures(longest)
+        return Pictures(found, painted, "folder", f"pictures in {settings.shorten(folder)}")
     session = [
         settings.cache_folder() / "pictures" / f"{name}.jpg" for name in ("golden_gate", "starry_night")
     ]
-    if wanted() != "sample" and all(path.is_file() for path in session):
-        bridge, night = (read_picture(path, longest) for path in session)
-        photographs, paintings_ = (
-            {"golden gate": bridge} | photographs,
-            {"The Starry Night": night} | paintings_,
-        )
-        return Pictures(photographs, paintings_, "real", "the session's photograph and painting")
-    if wanted() == "real":
+    there = all(path.is_file() for path in session)
+    if wanted() == "real" and not there:
         raise downloads.Unavailable(
             f"the session's pictures are not there: put {' and '.join(path.name for path in session)} into "
             f"{settings.shorten(session[0].parent)}."
         )
-    return Pictures(photographs, paintings_, "sample", paintings.PAINTINGS_CARD)
+    photographs, painted = _sample_pictures(longest)
+    if wanted() == "sample" or not there:
+        return Pictures(photographs, painted, "sample", paintings.PAINTINGS_CARD)
+    bridge, night = (read_picture(path, longest) for path in session)
+    photographs, painted = {"golden gate": bridge} | photographs, {"The Starry Night": night} | painted
+    return Pictures(photographs, painted, "real", "the session's photograph and painting")
 
 
 def _wide_enough(picture: np.ndarray, path: Path, longest: int) -> np.ndarray:

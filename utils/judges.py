@@ -39,7 +39,7 @@ def digit_classifier(digits) -> keras.Model:
         A model from images (n, 28, 28, 1), floats of 0 to 1, to logits (n, 10), with a layer "features".
     """
     knobs = settings.choose(
-        quick={"seen": 24_000, "batch": 64},
+        quick={"seen": 14_000, "batch": 64},
         live={"seen": 240_000, "batch": 128},
         full={"seen": 600_000, "batch": 128},
     )
