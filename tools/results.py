@@ -98,8 +98,7 @@ def page() -> str:
             rows.append([number.replace("_", " "), *cells, *([printed.get(number, "")] if printed else [])])
         lines += [f"## [{title(name)}](../notebooks/{name}.ipynb)\n"]
         for run in runs:
-            read_off = " (read off the stored outputs, as exactly as they print)" * run.get("read_off", False)
-            lines.append(f"- {run['profile']}, {run['data']} data: {run['headline']}{read_off}")
+            lines.append(f"- {run['profile']}, {run['data']} data: {run['headline']}")
         lines += ["", *table([*head, *(["the book"] if printed else [])], rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 
