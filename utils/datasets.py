@@ -356,8 +356,7 @@ def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
                     print(f"Left out: {reason}")
         if not found:
             raise settings.Stop(f"no picture in {settings.shorten(folder)}: put .jpg or .png files there.")
-        _, painted = _sample_pictures(longest)
-        return Pictures(found, painted, "folder", f"pictures in {settings.shorten(folder)}")
+        return Pictures(found, _painted(longest), "folder", f"pictures in {settings.shorten(folder)}")
     session = [
         settings.cache_folder() / "pictures" / f"{name}.jpg" for name in ("golden_gate", "starry_night")
     ]
@@ -367,7 +366,7 @@ def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
             f"the session's pictures are not there: put {' and '.join(path.name for path in session)} into "
             f"{settings.shorten(session[0].parent)}."
         )
-    photographs, painted = _sample_pictures(longest)
+    photographs, painted = _photographs(longest), _painted(longest)
     if wanted() == "sample" or not there:
         return Pictures(photographs, painted, "sample", paintings.PAINTINGS_CARD)
     bridge, night = (read_picture(path, longest) for path in session)
@@ -505,7 +504,7 @@ def _mnist_arrays(path: Path) -> dict[str, np.ndarray] | None:
     return arrays if right and digest.hexdigest() == MNIST_SHA256 else None
 
 
-def _sample_pictures(longest: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def _photographs(longest: int) -> dict[str, np.ndarray]:
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
@@ -515,17 +514,20 @@ def _sample_pictures(longest: int) -> tuple[dict[str, np.ndarray], dict[str, np.
         "astronaut": "astronaut.png",
         "rocket": "rocket.jpg",
     }
-    photographs = {
+    return {
         name: read_picture(folder / file, longest)
         for name, file in names.items()
         if (folder / file).is_file()
     }
+
+
+def _painted(longest: int) -> dict[str, np.ndarray]:
     made = {
         "starry sky": paintings.starry_night,
         "sunset in dots": paintings.sunset,
         "glass": paintings.glass,
     }
-    return photographs, {name: paint(longest * 4 // 5, longest) for name, paint in made.items()}
+    return {name: paint(longest * 4 // 5, longest) for name, paint in made.items()}
 
 
 def _counts(what: str, sizes: dict[str, int], **asked: int | None) -> dict[str, int]:
