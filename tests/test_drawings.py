@@ -3,36 +3,43 @@
 import numpy as np
 import pytest
 
-from utils import drawings
+from utils.synthetic.digits import draw_digits
+from utils.synthetic.faces import (
+    ATTRIBUTE_PROBABILITIES,
+    ATTRIBUTE_RANGES,
+    draw_faces,
+    render_faces,
+    sample_attributes,
+)
 
 
 @pytest.fixture(scope="module")
 def people():
     """Forty people who look straight at you, beardless, in the middle of the picture."""
-    found = drawings.attributes(40, "people")
+    found = sample_attributes(40, "people")
     still = {"turn": 0, "tilt": 0, "x": 0, "y": 0, "beard": 0, "light": 0}
     return found | {name: np.full(40, value, "float32") for name, value in still.items()}
 
 
 def with_value(people, name, value):
-    return drawings.draw(people | {name: np.full(40, value, "float32")}).astype(int)
+    return render_faces(people | {name: np.full(40, value, "float32")}).astype(int)
 
 
 def test_more_begin_with_fewer_and_parts_differ():
-    for make in (drawings.digits, drawings.faces):
+    for make in (draw_digits, draw_faces):
         few, more, other = make(5), make(600), make(5, seed="test")
         np.testing.assert_array_equal(few[0], more[0][:5])
         np.testing.assert_array_equal(few[0], make(5)[0])
         assert not np.array_equal(few[0], other[0])
-    for name, values in drawings.attributes(5).items():
-        np.testing.assert_array_equal(values, drawings.attributes(100)[name][:5])
+    for name, values in sample_attributes(5).items():
+        np.testing.assert_array_equal(values, sample_attributes(100)[name][:5])
     with pytest.raises(ValueError, match="1 or more"):
-        drawings.digits(0)
+        draw_digits(0)
 
 
 def test_digits_are_told_by_a_reader_that_knows_no_fonts():
     """Nearest neighbours, on pixels: as for MNIST, most are right, and far more than by chance."""
-    images, labels = drawings.digits(3_000)
+    images, labels = draw_digits(3_000)
     assert images.shape == (3_000, 28, 28) and images.dtype == labels.dtype == np.uint8
     assert np.bincount(labels, minlength=10).min() > 200
     known, new = (part.reshape(len(part), -1) / 255 for part in (images[:2_500], images[2_500:]))
@@ -67,7 +74,7 @@ def test_each_attribute_changes_its_own_place(people):
     """Which rows and columns change between the two ends of an attribute, of 64."""
     bare = people | {"glasses": np.zeros(40, "float32")}
     glasses = np.abs(
-        drawings.draw(bare | {"glasses": np.ones(40, "float32")}).astype(int) - drawings.draw(bare)
+        render_faces(bare | {"glasses": np.ones(40, "float32")}).astype(int) - render_faces(bare)
     )
     assert glasses[:, 20:38].sum() == glasses.sum() > 0
     beard = np.abs(with_value(people, "beard", 1) - with_value(people, "beard", 0))
@@ -101,19 +108,19 @@ def test_skin_hair_light_and_turn_can_be_measured(people):
 
 
 def test_attributes_are_independent_and_fill_their_range():
-    found = drawings.attributes(4_000)
+    found = sample_attributes(4_000)
     values = np.stack(list(found.values()))
     correlations = np.corrcoef(values) - np.eye(len(values))
     assert np.abs(correlations).max() < 0.075
-    for name, (low, high) in drawings.RANGES.items():
+    for name, (low, high) in ATTRIBUTE_RANGES.items():
         quantiles = np.quantile(found[name], [0, 0.5, 1])
         np.testing.assert_allclose(quantiles, [low, (low + high) / 2, high], atol=0.06 * (high - low))
-    for name, chance in drawings.CHANCES.items():
+    for name, chance in ATTRIBUTE_PROBABILITIES.items():
         assert set(found[name]) == {0, 1} and found[name].mean() == pytest.approx(chance, abs=0.03)
 
 
 def test_a_small_face_is_the_large_one_shrunk():
-    large, people = drawings.faces(20, 64)
-    small = drawings.draw(people, 32)
+    large, people = draw_faces(20, 64)
+    small = render_faces(people, 32)
     shrunk = large.reshape(20, 32, 2, 32, 2, 3).mean(axis=(2, 4))
     assert np.abs(small - shrunk).max() <= 1

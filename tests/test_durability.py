@@ -13,7 +13,8 @@ import pytest
 import wandb
 
 from tests.proofs import common, devices, kills
-from utils import settings, tracking
+from utils import notebook, results, settings
+from utils.errors import CompanionError
 
 
 @pytest.fixture
@@ -35,15 +36,15 @@ def fill(monkeypatch, *folders):
 
 def test_runs_on_a_full_disk_go_elsewhere_and_one_line_says_so(monkeypatch, runs, capsys):
     fill(monkeypatch, runs)
-    settings.start("99_test")
+    notebook.start("99_test")
     said = capsys.readouterr().out
     assert said.count("\n") == 1 and "disk full, 4 MB free" in said and "COMPANION_RUNS" in said
-    folder = settings.run_folder("models")
+    folder = settings.output_dir("models")
     assert folder.is_dir() and not folder.is_relative_to(runs)
-    assert settings.run_folder("models") == folder, "one spare folder a kernel"
-    tracking.record("model", data="sample", accuracy=0.5)
-    tracking.summary("half", data="sample", accuracy=0.5)
-    assert [row["accuracy"] for row in tracking.leaderboard(data="sample")] == [0.5]
+    assert settings.output_dir("models") == folder, "one spare folder a kernel"
+    results.add_score("model", data="sample", accuracy=0.5)
+    results.save_summary("half", data="sample", accuracy=0.5)
+    assert [row["accuracy"] for row in results.leaderboard(data="sample")] == [0.5]
     assert (folder.parent / "summary.json").is_file()
     assert capsys.readouterr().out == ""
     shutil.rmtree(folder.parent.parent)
@@ -62,9 +63,9 @@ def test_runs_that_cannot_be_written_go_elsewhere(monkeypatch, runs, capsys, kin
             return Path(os.devnull).open()
 
         monkeypatch.setattr(settings.tempfile, "TemporaryFile", refuse)
-    folder = settings.run_folder()
+    folder = settings.output_dir()
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and said.startswith(f"{settings.shorten(runs)} cannot be used (")
+    assert said.count("\n") == 1 and said.startswith(f"{settings.display_path(runs)} cannot be used (")
     assert folder.is_dir() and not folder.is_relative_to(runs)
     shutil.rmtree(folder.parent)
 
@@ -72,23 +73,23 @@ def test_runs_that_cannot_be_written_go_elsewhere(monkeypatch, runs, capsys, kin
 def test_where_no_disk_takes_anything_lines_say_so_and_the_leaderboard_stays(monkeypatch, runs, capsys):
     runs.write_text("no folder")
     monkeypatch.setattr(settings, "_spare_places", list)
-    settings.start("99_test")
-    settings.run_folder("models")
-    tracking.record("model", data="sample", accuracy=0.5)
-    tracking.summary("half", data="sample", accuracy=0.5)
+    notebook.start("99_test")
+    settings.output_dir("models")
+    results.add_score("model", data="sample", accuracy=0.5)
+    results.save_summary("half", data="sample", accuracy=0.5)
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" is not saved")[0] for line in lines] == ["model", "summary.json"]
     assert all(line.endswith("the notebook goes on.") for line in lines)
-    assert [row["accuracy"] for row in tracking.leaderboard(data="sample")] == [0.5]
-    with pytest.raises(settings.Stop, match=r"model.keras cannot be kept \(.*run this cell again"):
-        settings.file("model.keras")
+    assert [row["accuracy"] for row in results.leaderboard(data="sample")] == [0.5]
+    with pytest.raises(CompanionError, match=r"model.keras cannot be kept \(.*run this cell again"):
+        settings.output_path("model.keras")
     runs.unlink()
-    assert settings.file("model.keras") == runs / "99_test" / "model.keras"
+    assert settings.output_path("model.keras") == runs / "99_test" / "model.keras"
 
 
 def test_a_roomy_runs_folder_is_used_silently(runs, capsys):
-    settings.start("99_test")
-    assert settings.run_folder("models") == runs / "99_test" / "models"
+    notebook.start("99_test")
+    assert settings.output_dir("models") == runs / "99_test" / "models"
     assert list(runs.iterdir()) == [runs / "99_test"] and capsys.readouterr().out == ""
 
 
@@ -121,7 +122,7 @@ def test_numbers_of_two_summaries_must_agree_unless_they_are_times():
 
 def test_two_devices_train_a_translator_as_one_does(monkeypatch, tmp_path):
     monkeypatch.setenv("COMPANION_PROFILE", "quick")
-    settings.start("99_devices")
+    notebook.start("99_devices")
     (two,) = devices.elsewhere(2, [["translator", True]], tmp_path)
     one = devices.train("translator", True)
     assert two["devices"].endswith("mirrored on 2 devices") and "mirrored" not in one["devices"]
@@ -157,5 +158,5 @@ def test_what_was_logged_outlives_a_kill(runs):
 def test_a_number_of_devices_that_cannot_be_is_refused(monkeypatch):
     for asked in ("0", "two", "65", "-1"):
         monkeypatch.setenv("COMPANION_DEVICES", asked)
-        with pytest.raises(settings.Stop, match=f"COMPANION_DEVICES={asked} is no number of devices"):
-            settings.start("99_test")
+        with pytest.raises(CompanionError, match=f"COMPANION_DEVICES={asked} is no number of devices"):
+            notebook.start("99_test")

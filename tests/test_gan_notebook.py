@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.integrate import quad
-from scipy.spatial.distance import pdist
 from scipy.stats import norm
 
 from tests.test_notebook_code import define
-from utils import plots
 
 RANDOM = np.random.default_rng(0)
 LINE = np.linspace(-12, 16, 20_001)
@@ -29,7 +27,7 @@ def gans():
     GAN.train_discriminator, GAN.train_generator = found["train_discriminator"], found["train_generator"]
     known |= {"GAN": GAN, "RING": RING}
     names = ("doublings", "generator", "discriminator", "written", "checkerboard", "on_ring")
-    found |= define("10_gan", *names, "ring_samples", "diversity", "tiled", pdist=pdist, plots=plots, **known)
+    found |= define("10_gan", *names, "ring_samples", "diversity", "tiled", **known)
     return SimpleNamespace(**found, **define("10_gan", "WassersteinGAN", "ConditionalGAN", **known))
 
 

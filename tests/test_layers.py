@@ -6,16 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from utils import layers
+from utils.models import transformer
 
 TOKENS = np.array([[5, 3, 9, 2, 7, 3], [4, 4, 8, 6, 1, 2]])
 MAKE = {
-    "TransformerEncoder": lambda: layers.TransformerEncoder(8, 16, 2, dropout=0.1),
-    "PositionalEmbedding": lambda: layers.PositionalEmbedding(60, 10, 8),
-    "TransformerDecoder": lambda: layers.TransformerDecoder(8, 16, 2, dropout=0.1),
-    "TransformerDecoder without a source": lambda: layers.TransformerDecoder(8, 16, 2, dropout=0.1),
+    "TransformerEncoder": lambda: transformer.TransformerEncoder(8, 16, 2, dropout=0.1),
+    "PositionalEmbedding": lambda: transformer.PositionalEmbedding(60, 10, 8),
+    "TransformerDecoder": lambda: transformer.TransformerDecoder(8, 16, 2, dropout=0.1),
+    "TransformerDecoder without a source": lambda: transformer.TransformerDecoder(8, 16, 2, dropout=0.1),
 }
-EVERY = [name for name, item in vars(layers).items() if inspect.isclass(item)]
+EVERY = [name for name, item in vars(transformer).items() if inspect.isclass(item)]
 
 
 def model_of(name):
@@ -79,7 +79,7 @@ def test_weights_are_there_once_built(name):
 
 
 def test_encoder_equals_numpy():
-    encoder = layers.TransformerEncoder(8, 16, 2)
+    encoder = transformer.TransformerEncoder(8, 16, 2)
     vectors = np.random.default_rng(0).normal(size=(1, 5, 8)).astype("float32")
     encoded = np.asarray(encoder(vectors))
     for variable in encoder.weights:  # biases begin as zeros: they would not be tested
@@ -125,30 +125,30 @@ def test_encoder_permutes_its_outputs_with_its_inputs():
 def test_positions_make_the_order_matter():
     model, _ = model_of("PositionalEmbedding")
     order = np.array([3, 0, 5, 1, 4, 2])
-    encoder = layers.TransformerEncoder(8, 16, 2)
+    encoder = transformer.TransformerEncoder(8, 16, 2)
     pooled = [np.asarray(encoder(model(ids))).mean(axis=1) for ids in (TOKENS, TOKENS[:, order])]
     assert np.abs(pooled[0] - pooled[1]).max() > 1e-3
 
 
 def test_positional_embedding_is_token_plus_place_times_root_of_width():
-    layer = layers.PositionalEmbedding(20, 10, 4)
+    layer = transformer.PositionalEmbedding(20, 10, 4)
     found = np.asarray(layer(TOKENS))
-    tokens, places = (table.get_weights()[0] for table in (layer.tokens, layer.places))
+    tokens, places = (table.get_weights()[0] for table in (layer.token_embedding, layer.position_embedding))
     for row, ids in enumerate(TOKENS):
         for place, token in enumerate(ids):
             np.testing.assert_allclose(found[row, place], 2 * (tokens[token] + places[place]), rtol=1e-5)
 
 
 def test_tokens_begin_at_unit_size_and_places_near_zero():
-    layer = layers.PositionalEmbedding(200, 500, 64)
+    layer = transformer.PositionalEmbedding(200, 500, 64)
     layer.build((None, None))
-    assert np.std(layer.tokens.get_weights()[0] * 8) == pytest.approx(1, rel=0.02)
-    assert np.std(layer.places.get_weights()[0] * 8) == pytest.approx(0.16, rel=0.02)
+    assert np.std(layer.token_embedding.get_weights()[0] * 8) == pytest.approx(1, rel=0.02)
+    assert np.std(layer.position_embedding.get_weights()[0] * 8) == pytest.approx(0.16, rel=0.02)
 
 
 @pytest.mark.parametrize("name", ["TransformerEncoder", "TransformerDecoder"])
 def test_dropout_works_in_training_only(name):
-    layer = getattr(layers, name)(8, 16, 2, dropout=0.5)
+    layer = getattr(transformer, name)(8, 16, 2, dropout=0.5)
     vectors = [np.ones((1, 4, 8), "float32")] * (2 if name == "TransformerDecoder" else 1)
     np.testing.assert_array_equal(layer(*vectors), layer(*vectors, training=False))
     assert np.abs(layer(*vectors, training=True) - layer(*vectors)).max() > 0.01
@@ -158,8 +158,8 @@ def test_dropout_works_in_training_only(name):
 def translator():
     """Two blocks of a decoder over token ids, with biases that are not zero either, and the layers in it."""
     read, written = (keras.Input((None,), dtype="int64") for _ in range(2))
-    source, target = layers.PositionalEmbedding(80, 10, 8), layers.PositionalEmbedding(80, 10, 8)
-    decoders = [layers.TransformerDecoder(8, 16, 2) for _ in range(2)]
+    source, target = transformer.PositionalEmbedding(80, 10, 8), transformer.PositionalEmbedding(80, 10, 8)
+    decoders = [transformer.TransformerDecoder(8, 16, 2) for _ in range(2)]
     encoded, decoded = source(read), target(written)
     for decoder in decoders:
         decoded = decoder(decoded, encoded)
@@ -227,17 +227,17 @@ def test_decoding_step_by_step_equals_decoding_at_once(translator):
     read = np.pad(TOKENS, ((0, 0), (0, 3)))
     read[1, 4:] = 0
     expected = model.predict([read, WRITTEN], verbose=0)
-    caches = [decoder.begin(source(read)) for decoder in decoders]
+    caches = [decoder.init_cache(source(read)) for decoder in decoders]
     for place in range(6):
-        vectors = target(WRITTEN[:, place : place + 1], first=place)
+        vectors = target(WRITTEN[:, place : place + 1], start_index=place)
         for number, decoder in enumerate(decoders):
-            vectors, caches[number] = decoder.step(vectors, caches[number], read != 0)
+            vectors, caches[number] = decoder.call_with_cache(vectors, caches[number], read != 0)
         np.testing.assert_allclose(vectors[:, 0], expected[:, place], atol=1e-5)
         assert caches[0]["keys"].shape == (2, place + 1, 2, 4)
 
 
 def test_decoder_equals_its_parts_in_numpy():
-    decoder = layers.TransformerDecoder(8, 16, 2)
+    decoder = transformer.TransformerDecoder(8, 16, 2)
     random = np.random.default_rng(0)
     written, read = (random.normal(size=(1, n, 8)).astype("float32") for n in (4, 5))
     decoder(written, read)
@@ -271,23 +271,23 @@ def test_decoder_equals_its_parts_in_numpy():
 
 def test_errors_say_what_is_wrong():
     with pytest.raises(ValueError, match="embed_dim=10 cannot be divided among 4 heads"):
-        layers.TransformerEncoder(10, 16, 4)
+        transformer.TransformerEncoder(10, 16, 4)
     with pytest.raises(ValueError, match="embed_dim=10 cannot be divided among 3 heads"):
-        layers.TransformerDecoder(10, 16, 3)
+        transformer.TransformerDecoder(10, 16, 3)
     with pytest.raises(ValueError, match="6 tokens, but only 5 places"):
-        layers.PositionalEmbedding(5, 10, 4)(TOKENS)
+        transformer.PositionalEmbedding(5, 10, 4)(TOKENS)
     with pytest.raises(ValueError, match="6 tokens, but only 5 places"):
-        layers.PositionalEmbedding(5, 10, 4)(keras.Input((6,), dtype="int64"))
+        transformer.PositionalEmbedding(5, 10, 4)(keras.Input((6,), dtype="int64"))
     with pytest.raises(ValueError, match="7 tokens, but only 6 places"):
-        layers.PositionalEmbedding(6, 10, 4)(TOKENS[:, :1], first=6)
+        transformer.PositionalEmbedding(6, 10, 4)(TOKENS[:, :1], start_index=6)
 
 
 def test_layers_run_on_any_backend():
-    assert "tensorflow" not in inspect.getsource(layers) and "tf." not in inspect.getsource(layers)
+    assert "tensorflow" not in inspect.getsource(transformer) and "tf." not in inspect.getsource(transformer)
 
 
 def test_a_decoder_without_a_source_is_a_causal_encoder():
-    decoder, encoder = layers.TransformerDecoder(8, 16, 2), layers.TransformerEncoder(8, 16, 2)
+    decoder, encoder = transformer.TransformerDecoder(8, 16, 2), transformer.TransformerEncoder(8, 16, 2)
     vectors = np.random.default_rng(2).normal(size=(2, 6, 8)).astype("float32")
     decoder(vectors), encoder(vectors)
     encoder.set_weights(decoder.get_weights())
@@ -298,9 +298,9 @@ def test_a_decoder_without_a_source_is_a_causal_encoder():
 
 
 def test_a_decoder_without_a_source_steps_as_it_runs():
-    decoder = layers.TransformerDecoder(8, 16, 2)
+    decoder = transformer.TransformerDecoder(8, 16, 2)
     vectors = np.random.default_rng(3).normal(size=(3, 7, 8)).astype("float32")
-    expected, cache = decoder(vectors), decoder.begin(batch=3)
+    expected, cache = decoder(vectors), decoder.init_cache(batch=3)
     for place in range(7):
-        found, cache = decoder.step(vectors[:, place : place + 1], cache)
+        found, cache = decoder.call_with_cache(vectors[:, place : place + 1], cache)
         np.testing.assert_allclose(found[:, 0], expected[:, place], atol=1e-5)

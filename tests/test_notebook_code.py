@@ -1,8 +1,6 @@
 """What notebooks define in the open: equal to the version in utils, and clear about bad input."""
 
 import ast
-import json
-from collections import Counter
 from types import SimpleNamespace
 
 import keras
@@ -11,23 +9,29 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils import decoding, layers, settings, translation
+from utils import decoding, settings
+from utils.errors import CompanionError
+from utils.models import seq2seq, transformer
+from utils.text import END_TOKEN, START_TOKEN, standardize_target
 
 
 def define(stem: str, *names: str, **known) -> dict:
     """Take functions and classes of these names out of a notebook, with others of the same cells.
 
-    What they use beyond the libraries, such as the notebook's `cfg`, is passed in as `known`. What they
+    What they use beyond the notebook's imports, such as its `cfg`, is passed in as `known`. What they
     register with Keras under a name of ours is forgotten.
     """
     ours = dict(keras.saving.get_custom_objects())
     notebook = nbformat.read(settings.ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
-    found = {"keras": keras, "np": np, "ops": keras.ops, "settings": settings, "layers": layers}
-    found |= {"Counter": Counter, "json": json, "tf": tf, "decoding": decoding, "translation": translation}
+    code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    tree = ast.parse(code_cells[1].source)
+    tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    found = {}
+    exec(compile(tree, stem, "exec"), found)  # the notebook's own imports
     found |= known
-    for cell in notebook.cells:
+    for cell in code_cells:
         starts = [start for name in names for start in (f"def {name}(", f"class {name}(", f"class {name}:")]
-        if cell.cell_type == "code" and any(start in cell.source for start in starts):
+        if any(start in cell.source for start in starts):
             tree = ast.parse(cell.source)
             tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
             exec(compile(tree, stem, "exec"), found)
@@ -44,7 +48,7 @@ def define(stem: str, *names: str, **known) -> dict:
 )
 def test_notebook_03_and_utils_have_the_same_layers(name, sizes, inputs):
     theirs = define("03_transformer_encoder", name)[name](*sizes)
-    ours = getattr(layers, name)(*sizes)
+    ours = getattr(transformer, name)(*sizes)
     for layer in (theirs, ours):
         layer.build(inputs.shape)
     assert [w.shape for w in theirs.weights] == [w.shape for w in ours.weights]
@@ -67,13 +71,13 @@ def test_notebook_04_and_utils_have_the_same_gru():
         source_words=["w"] * 20, target_words=["w"] * 25, cfg=SimpleNamespace(dim=6, dropout=0.5)
     )
     encoder = keras.layers.Bidirectional(keras.layers.GRU(8), merge_mode="sum", name="encoder")
-    theirs, ours = cells["translator"](encoder, 8), translation.gru(20, 25, 6, 8, 0.5)
+    theirs, ours = cells["translator"](encoder, 8), seq2seq.build_gru_seq2seq(20, 25, 6, 8, 0.5)
     ours.set_weights([w + 0.1 for w in theirs.get_weights()])
     theirs.set_weights(ours.get_weights())
     ids = [np.array([[5, 6, 7, 0], [4, 1, 1, 2]]), np.array([[2, 9, 8], [2, 7, 0]])]
     np.testing.assert_array_equal(ours.predict(ids, verbose=0), theirs.predict(ids, verbose=0))
-    writers = define("04_seq2seq_gru", "writer")["writer"](theirs), translation.gru_writer(ours)
-    written = [decoding.greedy(step, begin(ids[0]), 2, 3, 9) for begin, step in writers]
+    writers = define("04_seq2seq_gru", "writer")["writer"](theirs), seq2seq.gru_decode_fns(ours)
+    written = [decoding.greedy_search(step, begin(ids[0]), 2, 3, 9) for begin, step in writers]
     np.testing.assert_array_equal(*written)
 
 
@@ -91,7 +95,7 @@ def test_notebook_04_steps_as_keras_does():
 
 def test_notebook_05_and_utils_have_the_same_decoder():
     theirs = define("05_transformer_translation", "TransformerDecoder")["TransformerDecoder"](8, 16, 2)
-    ours, random = layers.TransformerDecoder(8, 16, 2), np.random.default_rng(0)
+    ours, random = transformer.TransformerDecoder(8, 16, 2), np.random.default_rng(0)
     written, read = (random.normal(size=(2, length, 8)).astype("float32") for length in (5, 7))
     for layer in (theirs, ours):
         layer(written, read)
@@ -114,23 +118,23 @@ def shaken(model, seed=0):
 
 
 @pytest.fixture
-def transformer():
+def translator():
     """Notebook 05's model, small and with weights that make it write different things, and its writer."""
-    cells = define("05_transformer_translation", "transformer", "writer")
-    cells["transformer"].__globals__["cfg"] = SimpleNamespace(
+    cells = define("05_transformer_translation", "build_transformer", "writer")
+    cells["build_transformer"].__globals__["cfg"] = SimpleNamespace(
         dim=8, dense=16, heads=2, blocks=2, dropout=0.1, places=60
     )
     keras.utils.set_random_seed(4)
-    model = shaken(cells["transformer"](20, 25), seed=1)
+    model = shaken(cells["build_transformer"](20, 25), seed=1)
     return model, *cells["writer"](model)
 
 
 ROWS = tf.ragged.constant([[5, 6, 7], [4], [9, 8, 3, 3, 12], [2, 2]], dtype="int64")
 
 
-def test_kept_keys_and_values_write_what_the_whole_prefix_writes(transformer):
-    model, begin, step = transformer
-    together = decoding.greedy(step, begin(ROWS.to_tensor()), 2, 3, 12)
+def test_kept_keys_and_values_write_what_the_whole_prefix_writes(translator):
+    model, begin, step = translator
+    together = decoding.greedy_search(step, begin(ROWS.to_tensor()), 2, 3, 12)
     for row, found in zip(ROWS.numpy(), together, strict=True):
         written = [2]
         while len(written) < 13 and (len(written) == 1 or written[-1] != 3):
@@ -140,11 +144,11 @@ def test_kept_keys_and_values_write_what_the_whole_prefix_writes(transformer):
     assert len({tuple(row) for row in together}) > 1
 
 
-def test_a_beam_over_kept_keys_and_values(transformer):
-    model, begin, step = transformer
+def test_a_beam_over_kept_keys_and_values(translator):
+    model, begin, step = translator
     state = begin(ROWS.to_tensor())
-    greedy = decoding.greedy(step, state, 2, 3, 12)
-    np.testing.assert_array_equal(decoding.beam_search(step, state, 2, 3, 12, width=1), greedy)
+    greedy = decoding.greedy_search(step, state, 2, 3, 12)
+    np.testing.assert_array_equal(decoding.beam_search(step, state, 2, 3, 12, num_beams=1), greedy)
 
     def worth(row, found):
         """Log-probability by the whole model, which keeps nothing."""
@@ -153,14 +157,14 @@ def test_a_beam_over_kept_keys_and_values(transformer):
         chances = np.asarray(keras.ops.log_softmax(logits, axis=-1))
         return sum(chances[place, token] for place, token in enumerate(found))
 
-    wide = decoding.beam_search(step, state, 2, 3, 12, width=6, penalty=0.0)
+    wide = decoding.beam_search(step, state, 2, 3, 12, num_beams=6, length_penalty=0.0)
     gains = [worth(row, w) - worth(row, g) for row, w, g in zip(ROWS.numpy(), wide, greedy, strict=True)]
     assert min(gains) > -1e-4 and max(gains) > 0.1
 
 
 @pytest.mark.parametrize("padded", [0, 7])
-def test_the_whole_transformer_sees_neither_future_nor_padding(transformer, padded):
-    model, *_ = transformer
+def test_the_whole_transformer_sees_neither_future_nor_padding(translator, padded):
+    model, *_ = translator
     ids, written = ROWS.to_tensor().numpy(), np.array([[2, 5, 9, 14, 7]] * 4)
     plain = model.predict([ids, written], verbose=0)
     changed = written.copy()
@@ -194,7 +198,7 @@ def test_word_vectors_are_read_and_covered(vectors):
 def test_cut_off_word_vectors_are_named(vectors):
     vectors.write_text(vectors.read_text() + "dull 0.5", encoding="utf-8")
     read = define("02_sequence_models", "read_vectors")["read_vectors"]
-    with pytest.raises(settings.Stop, match=r"glove.txt, line 4: 1 numbers, not 2. Fetch it again."):
+    with pytest.raises(CompanionError, match=r"glove.txt, line 4: 1 numbers, not 2. Fetch it again."):
         read(vectors, {"the"})
     vectors.write_bytes(b"")
     assert read(vectors, {"the"}) == {}
@@ -218,15 +222,17 @@ MODELS = {
     "03 learned places": (
         "03_transformer_encoder",
         PLACES,
-        lambda c: c.classifier(layers.PositionalEmbedding(8, 20, 8), layers.TransformerEncoder(8, 16, 2)),
+        lambda c: c.classifier(
+            transformer.PositionalEmbedding(8, 20, 8), transformer.TransformerEncoder(8, 16, 2)
+        ),
     ),
     "03 sinusoids": (
         "03_transformer_encoder",
         PLACES,
-        lambda c: c.classifier(c.SinusoidalEmbedding(20, 8), layers.TransformerEncoder(8, 16, 2)),
+        lambda c: c.classifier(c.SinusoidalEmbedding(20, 8), transformer.TransformerEncoder(8, 16, 2)),
     ),
-    "04": ("04_seq2seq_gru", (), lambda c: translation.gru(20, 20, 8, 16, 0.1)),
-    "05": ("05_transformer_translation", ("transformer",), lambda c: c.transformer(20, 20)),
+    "04": ("04_seq2seq_gru", (), lambda c: seq2seq.build_gru_seq2seq(20, 20, 8, 16, 0.1)),
+    "05": ("05_transformer_translation", ("build_transformer",), lambda c: c.build_transformer(20, 20)),
     "06": ("06_text_generation", ("language_model",), lambda c: c.language_model(20, 8)),
 }
 
@@ -248,13 +254,13 @@ def test_models_learn_on_other_backends(name):
         ids = np.random.default_rng(0).integers(4, 14, (64, 1)) + np.arange(7)
         ids[::2, 5:] = 0
         asked = ids[:, 1:]
-        translation.compile(model, 0.02, 12 * 8)
+        seq2seq.compile_seq2seq(model, 0.02, 12 * 8)
         given = {"x": [ids, ids[:, :-1]][-len(model.inputs) :], "y": asked, "sample_weight": asked != 0}
     losses = model.fit(**given, batch_size=8, epochs=12, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0], losses
 
 
-WORDS = ["", "[UNK]", translation.START, translation.END, *"abcdefgh"]
+WORDS = ["", "[UNK]", START_TOKEN, END_TOKEN, *"abcdefgh"]
 
 
 @pytest.fixture
@@ -262,7 +268,7 @@ def generation():
     """The functions of notebook 06 over a language of eight words."""
     cells = define("06_text_generation", "language_model", "batches", "writer", "read", "TextGenerator")
     vectorizer = keras.layers.TextVectorization(
-        vocabulary=WORDS[2:], standardize=translation.target_words, output_sequence_length=13
+        vocabulary=WORDS[2:], standardize=standardize_target, output_sequence_length=13
     )
     cfg = SimpleNamespace(dim=8, dense=16, heads=2, blocks=2, dropout=0.2, length=12)
     known = {"cfg": cfg, "vocabulary": WORDS, "vectorizer": vectorizer, "HIDDEN": [0, 1, 2], "END": 3}
@@ -301,7 +307,7 @@ def test_the_generation_callback_does_not_disturb_training(generation, tmp_path)
         model = generation.language_model(len(WORDS), 12)
         model.set_weights(start)
         watch = generation.TextGenerator("a b", 6, (0.0, 1.0), frequency=2, path=tmp_path / "generated.json")
-        translation.compile(model, 1e-2, 16)
+        seq2seq.compile_seq2seq(model, 1e-2, 16)
         data = generation.batches(rows, 16, seed=0)
         model.fit(data, epochs=4, shuffle=False, verbose=0, callbacks=[watch] if watched else [])
         weights.append(model.get_weights())

@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
-from utils import sentences, settings
-from utils.sentences import tokens
+from utils import settings
+from utils.errors import CompanionError
+from utils.synthetic.sentence_pairs import _lexicon, _parse, generate_pairs, part_of, tokenize
 
 COUNTS = {"train": 20_000, "validation": 1_000, "test": 1_000}
 NAMES = "Maria|Ana|Elena|Lucia|Isabel|Carmen|Sofia|Marta|Laura|Juan|Pedro|Carlos|Luis|Andres|Pablo|Miguel"
@@ -14,7 +15,7 @@ NAMES = "Maria|Ana|Elena|Lucia|Isabel|Carmen|Sofia|Marta|Laura|Juan|Pedro|Carlos
 
 @pytest.fixture(scope="module")
 def parts():
-    return {part: sentences.pairs(part, count) for part, count in COUNTS.items()}
+    return {part: generate_pairs(part, count) for part, count in COUNTS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def everything(parts):
 
 def links(pair):
     """Write links as words: "the=la house=casa"."""
-    english, spanish = tokens(pair.english), tokens(pair.spanish)
+    english, spanish = tokenize(pair.english), tokenize(pair.spanish)
     return " ".join(f"{english[i]}={spanish[j]}" for i, j in pair.alignment)
 
 
@@ -40,18 +41,16 @@ def test_part_follows_from_the_english_words(parts):
         for pair in written:
             words = " ".join(re.findall(r"\w+", pair.english.lower())).encode()
             assert {0: "validation", 1: "test"}.get(zlib.crc32(words) % 10, "train") == part
-            assert sentences.part_of(pair.english) == sentences.part_of(pair.english.upper()) == part
+            assert part_of(pair.english) == part_of(pair.english.upper()) == part
 
 
 def test_fewer_pairs_are_the_beginning_of_more(parts):
     for part, written in parts.items():
-        assert sentences.pairs(part, 300) == written[:300]
+        assert generate_pairs(part, 300) == written[:300]
 
 
 def test_pairs_are_the_same_on_every_machine():
-    digest = hashlib.sha256(
-        repr([tuple(pair) for pair in sentences.pairs("train", 500)]).encode()
-    ).hexdigest()
+    digest = hashlib.sha256(repr([tuple(pair) for pair in generate_pairs("train", 500)]).encode()).hexdigest()
     assert digest == "e3f2204fc92ef6212bbca400485e45a07e66f0f11b71354d5da1c96666db25e9"
 
 
@@ -59,34 +58,34 @@ def test_one_english_sentence_has_one_translation(everything):
     found = {}
     for pair in everything:
         # Without its signs an order or an exclamation may be the same sentence twice.
-        key, words = tokens(pair.english)[:-1], tokens(pair.spanish)[:-1]
+        key, words = tokenize(pair.english)[:-1], tokenize(pair.spanish)[:-1]
         words = [word for word in words if word not in "¿¡"]
         assert found.setdefault(tuple(key), words) == words, pair.english
 
 
 def test_unknown_part_and_too_many_pairs_stop():
     with pytest.raises(ValueError, match="not known"):
-        sentences.pairs("dev", 1)
+        generate_pairs("dev", 1)
     for part in COUNTS:
-        with pytest.raises(settings.Stop, match=part):
-            sentences.pairs(part, 10**9)
-    assert sentences.pairs("test", 0) == []
+        with pytest.raises(CompanionError, match=part):
+            generate_pairs(part, 10**9)
+    assert generate_pairs("test", 0) == []
 
 
 def test_lengths_have_spread_and_vocabularies_bounds(everything):
-    lengths = sorted(len(tokens(pair.english)) for pair in everything)
+    lengths = sorted(len(tokenize(pair.english)) for pair in everything)
     share = [
         sum(low <= n <= high for n in lengths) / len(lengths) for low, high in ((3, 5), (6, 10), (14, 19))
     ]
-    assert lengths[0] >= 3 and lengths[-1] <= 19 and max(len(tokens(p.spanish)) for p in everything) <= 25
+    assert lengths[0] >= 3 and lengths[-1] <= 19 and max(len(tokenize(p.spanish)) for p in everything) <= 25
     assert 0.10 < share[0] < 0.25 and 0.5 < share[1] < 0.75 and 0.05 < share[2] < 0.15
     for side, least, most in ((0, 600, 1_000), (1, 1_200, 1_500)):
-        assert least < len({word for pair in everything for word in tokens(pair[side])}) < most
+        assert least < len({word for pair in everything for word in tokenize(pair[side])}) < most
 
 
 def test_tokens_keep_apostrophes_and_part_signs():
-    assert tokens("¿Es el perro de María?") == ["¿", "es", "el", "perro", "de", "maría", "?"]
-    assert tokens("Maria's dog, isn't it!") == ["maria's", "dog", ",", "isn't", "it", "!"]
+    assert tokenize("¿Es el perro de María?") == ["¿", "es", "el", "perro", "de", "maría", "?"]
+    assert tokenize("Maria's dog, isn't it!") == ["maria's", "dog", ",", "isn't", "it", "!"]
 
 
 # ---------------------------------------------------------------- links
@@ -185,7 +184,7 @@ def test_sentences_are_translated_and_linked_as_by_hand(everything, english, spa
 
 def test_links_are_places_in_order(everything):
     for pair in everything:
-        english, spanish = tokens(pair.english), tokens(pair.spanish)
+        english, spanish = tokenize(pair.english), tokenize(pair.spanish)
         assert list(pair.alignment) == sorted(set(pair.alignment))
         assert all(0 <= i < len(english) and 0 <= j < len(spanish) for i, j in pair.alignment)
         assert pair.alignment[-1] == (len(english) - 1, len(spanish) - 1) and english[-1] == spanish[-1]
@@ -197,7 +196,7 @@ def test_only_words_without_counterpart_lack_links(everything):
     for pair in everything:
         for side in (0, 1):
             linked = {link[side] for link in pair.alignment}
-            alone[side].update(w for place, w in enumerate(tokens(pair[side])) if place not in linked)
+            alone[side].update(w for place, w in enumerate(tokenize(pair[side])) if place not in linked)
     assert set(alone[0]) == {"do", "does", "did", ",", "a", "an"}
     assert set(alone[1]) == {*"¿¡,a", "le", "les", "el", "la", "los", "las", "al", "de"}
 
@@ -217,7 +216,7 @@ MEANINGS = {
 def test_words_are_linked_to_what_they_mean(everything):
     seen = set()
     for pair in everything:
-        english, spanish = tokens(pair.english), tokens(pair.spanish)
+        english, spanish = tokenize(pair.english), tokenize(pair.spanish)
         for i, j in pair.alignment:
             if english[i] in MEANINGS:
                 seen.add((english[i], spanish[j]))
@@ -322,7 +321,7 @@ def agree(first, second):
 def test_articles_nouns_and_adjectives_agree(everything, nouns, adjectives):
     checked = Counter()
     for pair in everything:
-        words = tokens(pair.spanish.replace("umo de naranja", "umo"))
+        words = tokenize(pair.spanish.replace("umo de naranja", "umo"))
         for place, word in enumerate(words):
             if word not in nouns or (word == "vino" and words[place - 1] not in ("el", "mi", "este", "del")):
                 continue
@@ -408,7 +407,7 @@ SINGLE = {
 
 
 def conjugate(verb):
-    return sentences._lexicon().conjugate(verb)
+    return _lexicon().conjugate(verb)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -431,7 +430,7 @@ ENDINGS = {"we": r"(mos|nos)$", "they": r"(n|les|hay|había)$", "you": r"(s|ste|
 def test_verbs_carry_the_person_that_spanish_leaves_out(everything):
     checked = Counter()
     for pair in everything:
-        english, spanish = tokens(pair.english), tokens(pair.spanish)
+        english, spanish = tokenize(pair.english), tokenize(pair.spanish)
         # "You" as an object comes late; as a subject it has a verb behind it.
         if english[0] in ENDINGS:
             (said,) = [spanish[j] for i, j in pair.alignment if i == 0]
@@ -448,9 +447,9 @@ def test_persons_as_objects_have_a_in_front(everything):
     person = re.compile(rf"\b(?:{verbs}) (?:({NAMES})\b(?!')|({owner}) (?:best )?(?:{kin})s?\b(?!'))")
     for pair in everything:
         if found := person.search(pair.english):
-            english, spanish = tokens(pair.english), tokens(pair.spanish)
+            english, spanish = tokenize(pair.english), tokenize(pair.spanish)
             word = found[1] or found[2]
-            place = english.index(word.lower(), len(tokens(pair.english[: found.start(found.lastindex)])))
+            place = english.index(word.lower(), len(tokenize(pair.english[: found.start(found.lastindex)])))
             (there,) = [j for i, j in pair.alignment if i == place]
             checked[found.lastindex] += 1
             assert spanish[there - 1] == "a", pair
@@ -460,7 +459,7 @@ def test_persons_as_objects_have_a_in_front(everything):
 def test_adjectives_do_not_show_a_gender_that_english_leaves_open(everything, adjectives):
     am = r"(?:am|are|was|were)(?:n't| not)? (?:very )?\w+\.$"
     open_gender = re.compile(rf"^(?:I|We|You|They) (?:{am}|.* because (?:I|we|you|they) {am})")
-    found = {tokens(pair.spanish)[-2] for pair in everything if open_gender.search(pair.english)}
+    found = {tokenize(pair.spanish)[-2] for pair in everything if open_gender.search(pair.english)}
     assert {"triste", "sueño", "frío"} <= found
     # "Tengo frío" has a noun.
     assert {adjectives.get(word, "") for word in found - {"frío"}} == {"", "s", "p"}
@@ -558,7 +557,7 @@ def test_every_construction_is_in_use(everything):
 )
 def test_sides_that_do_not_match_are_refused(entry):
     with pytest.raises(ValueError, match="do not match"):
-        sentences._parse(entry)
+        _parse(entry)
 
 
 @pytest.mark.parametrize(("old", "new"), [("{ware}", "{wares}"), ("{the water}", "{teh water}")])
@@ -568,4 +567,4 @@ def test_unknown_slots_are_refused(tmp_path, monkeypatch, old, new):
     (tmp_path / "data/lexicon/pairs.toml").write_text(text.replace(old, new), encoding="utf-8")
     monkeypatch.setattr(settings, "ROOT", tmp_path)
     with pytest.raises(ValueError, match=new[1:-1]):
-        sentences._lexicon.__wrapped__()
+        _lexicon.__wrapped__()

@@ -9,10 +9,10 @@ import pytest
 from scipy.optimize import minimize
 
 from tests.test_notebook_code import define
-from utils import backbones
+from utils.models import pretrained
+from utils.models.pretrained import to_batch
 
 RANDOM = np.random.default_rng(0)
-BATCHES = {"as_batch": backbones.as_batch, "as_picture": backbones.as_picture}
 KNOBS = SimpleNamespace(rate=8.0, seed=0, steps=4, content=1.0, style=10.0, variation=1.0)
 CFG = SimpleNamespace(rate=1.5, scale=1.4, shift=4, seed=0, octaves=3, steps=4)
 
@@ -25,7 +25,7 @@ def tiny(filters=(4, 6), strides=(1, 2)):
     for name, count, stride in zip(names, filters, strides, strict=True):
         layer = keras.layers.Conv2D(count, 3, stride, padding="same", activation="tanh", name=name)
         vectors = layer(vectors)
-    return backbones.Backbone(
+    return pretrained.Backbone(
         "tiny", keras.Model(inputs, vectors), names, lambda seen: seen / 128.0 - 1.0, "nothing"
     )
 
@@ -33,13 +33,13 @@ def tiny(filters=(4, 6), strides=(1, 2)):
 @pytest.fixture(scope="module")
 def dreams():
     names = ("inside", "climbing", "climb", "ascend", "resize", "dream", "coarse_too")
-    return SimpleNamespace(**define("07_deepdream", *names, cfg=CFG, **BATCHES))
+    return SimpleNamespace(**define("07_deepdream", *names, cfg=CFG))
 
 
 @pytest.fixture(scope="module")
 def styles():
     names = ("distance", "downhill", "note", "adam", "grey", "resize", "gram", "style_loss", "variation")
-    knobs = {"cfg": KNOBS, "time": time, "minimize": minimize, "STYLE": (), "network": None} | BATCHES
+    knobs = {"cfg": KNOBS, "time": time, "minimize": minimize, "STYLE": (), "network": None}
     return SimpleNamespace(**define("08_style_transfer", *names, "transfer_loss", "lbfgs", **knobs))
 
 
@@ -60,7 +60,7 @@ def test_the_dreams_gradient_against_finite_differences(dreams, border):
     slope = dreams.climbing(network, weights, border)
     at = picture()[None].astype("float32")
     loss, uphill = slope(at)
-    found = network.features(weights)(at)
+    found = network.feature_extractor(weights)(at)
     cut = slice(border, -border) if border else slice(None)
     by_hand = sum(w * (np.array(found[n])[:, cut, cut] ** 2).mean() for n, w in weights.items())
     np.testing.assert_allclose(loss, by_hand, rtol=1e-5)
@@ -80,7 +80,7 @@ def test_a_left_out_border_never_leaves_nothing(dreams):
 
 def test_a_climb_rises_stops_at_its_maximum_and_stays_a_picture(dreams):
     slope = dreams.climbing(tiny(), {"layer1": 1.0})
-    start = backbones.as_batch(picture())
+    start = to_batch(picture())
     climbed, losses = dreams.ascend(slope, start, 12)
     assert losses == sorted(losses) and losses[-1] > 1.5 * losses[0] and len(losses) == 12
     assert float(np.min(climbed)) >= 0 and float(np.max(climbed)) <= 255
@@ -97,7 +97,7 @@ def test_a_shift_is_undone(dreams):
     def slope(seen):
         return np.float32(0), seen
 
-    start = backbones.as_batch(picture())
+    start = to_batch(picture())
     plain, _ = dreams.ascend(slope, start, 1)
     shifted, _ = dreams.ascend(slope, start, 1, shift=7, random=np.random.default_rng(3))
     np.testing.assert_allclose(shifted, plain, atol=1e-4)
@@ -161,11 +161,11 @@ def loss(styles):
 
 
 def test_the_losses_vanish_where_they_must(styles, loss):
-    parts = loss(backbones.as_batch(picture()))
+    parts = loss(to_batch(picture()))
     assert float(parts["content"]) < 1e-10 and float(parts["style"]) > 0.01
     eyes = {"seen_by": tiny(), "layers": ("layer0", "layer1"), "kept": "layer1"}
     same = styles.transfer_loss(picture(), picture(), 1.0, 10.0, 1.0, **eyes)
-    assert float(same(backbones.as_batch(picture()))["style"]) < 1e-10
+    assert float(same(to_batch(picture()))["style"]) < 1e-10
 
 
 def test_the_transfers_gradient_against_finite_differences(styles, loss):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils import datasets, downloads, paintings, settings, tracking
+from utils import datasets, downloads, results, settings
+from utils.errors import CompanionError
+from utils.synthetic import paintings
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def test_pictures_of_every_kind_become_colours(tmp_path, colours, kind):
     picture = Image.fromarray(np.asarray(grey).astype("uint16") * 257) if kind == "I;16" else None
     knobs = {"palette": Image.Palette.ADAPTIVE} if kind == "P" else {}
     (picture or Image.fromarray(colours).convert(kind, **knobs)).save(path)
-    found = datasets.read_picture(path).astype(int)
+    found = datasets.load_image(path).astype(int)
     assert found.shape == (120, 200, 3)
     expected = colours if kind in {"RGB", "RGBA", "P", "CMYK"} else np.asarray(grey)[..., None]
     if kind == "1":
@@ -37,20 +39,20 @@ def test_transparent_is_white_and_a_turned_photograph_stands_upright(tmp_path, c
     seen = np.dstack([colours, np.full(colours.shape[:2], 255, "uint8")])
     seen[:60, :, 3] = 0
     Image.fromarray(seen).save(tmp_path / "alpha.png")
-    found = datasets.read_picture(tmp_path / "alpha.png")
+    found = datasets.load_image(tmp_path / "alpha.png")
     assert (found[:60] == 255).all() and (found[60:] == colours[60:]).all()
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by a quarter
     Image.fromarray(colours).save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    turned = datasets.read_picture(tmp_path / "turned.jpg").astype(int)
+    turned = datasets.load_image(tmp_path / "turned.jpg").astype(int)
     assert turned.shape == (200, 120, 3)
     assert np.abs(turned[20, 60] - (200, 20, 30)).max() < 12 and turned[180, 60].min() > 245
 
 
 def test_pictures_are_shrunk_but_never_enlarged(tmp_path, colours):
     Image.fromarray(colours).save(tmp_path / "some.png")
-    assert datasets.read_picture(tmp_path / "some.png", 100).shape == (60, 100, 3)
-    assert datasets.read_picture(tmp_path / "some.png", 999).shape == (120, 200, 3)
+    assert datasets.load_image(tmp_path / "some.png", 100).shape == (60, 100, 3)
+    assert datasets.load_image(tmp_path / "some.png", 999).shape == (120, 200, 3)
 
 
 def test_a_folder_of_the_readers_own(tmp_path, capsys, colours):
@@ -62,7 +64,7 @@ def test_a_folder_of_the_readers_own(tmp_path, capsys, colours):
     (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:150])
     Image.fromarray(colours[:5]).save(folder / "sliver.png")
     (folder / "notes.txt").write_text("no picture")
-    found = datasets.pictures(folder, 128)
+    found = datasets.load_images(folder, 128)
     assert list(found.photographs) == ["holiday"] and found.source == "folder"
     assert max(found.photographs["holiday"].shape) == 128
     lines = capsys.readouterr().out.splitlines()
@@ -75,29 +77,29 @@ def test_a_folder_of_the_readers_own(tmp_path, capsys, colours):
 
 def test_an_empty_or_missing_folder_gets_a_clear_line(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(settings.Stop, match="no picture in"):
-            datasets.pictures(folder)
+        with pytest.raises(CompanionError, match="no picture in"):
+            datasets.load_images(folder)
 
 
 def test_the_sessions_pictures_come_first_where_they_are(monkeypatch, colours):
-    folder = settings.cache_folder() / "pictures"
+    folder = settings.cache_dir() / "pictures"
     folder.mkdir(parents=True)
     for name in ("golden_gate", "starry_night"):
         Image.fromarray(colours).save(folder / f"{name}.jpg")
-    found = datasets.pictures(longest=128)
+    found = datasets.load_images(max_side=128)
     assert found.source == "real" and next(iter(found.photographs)) == "golden gate"
     assert next(iter(found.paintings)) == "The Starry Night" and "glass" in found.paintings
     monkeypatch.setenv("COMPANION_DATA", "sample")
-    assert datasets.pictures(longest=128).source == "sample"
+    assert datasets.load_images(max_side=128).source == "sample"
 
 
 def test_the_sample_comes_without_them_unless_real_is_asked_for(monkeypatch):
-    found = datasets.pictures(longest=96)
+    found = datasets.load_images(max_side=96)
     assert found.source == "sample" and {"cat", "coffee"} <= set(found.photographs)
     assert all(max(picture.shape) == 96 for picture in (found.photographs | found.paintings).values())
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable, match=r"golden_gate.jpg and starry_night.jpg"):
-        datasets.pictures()
+        datasets.load_images()
 
 
 @pytest.mark.parametrize("paint", [paintings.starry_night, paintings.sunset, paintings.glass])
@@ -129,7 +131,7 @@ class Log:
     def __init__(self):
         self.lines = []
 
-    def picture(self, key, picture, caption=None):
+    def log_image(self, key, picture, caption=None):
         self.lines.append((key, picture.shape, caption))
 
 
@@ -147,17 +149,17 @@ def made(*values):
 def test_kept_pictures_are_made_once_for_the_same_facts(monkeypatch):
     make, calls = made(10.4, 300, -5)
     log = Log()
-    first = tracking.kept("A dream", make, log, weights={"a": 1.0})
+    first = results.cached_images("A dream", make, log, weights={"a": 1.0})
     assert [picture[0, 0, 0] for picture in first] == [10, 255, 0]
     assert log.lines == [("A dream", (4, 6, 3), f"step {number}") for number in range(3)]
-    again = tracking.kept("A dream", make, log, weights={"a": 1.0})
+    again = results.cached_images("A dream", make, log, weights={"a": 1.0})
     assert len(calls) == 1 and len(log.lines) == 3
     for one, other in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, other)
-    tracking.kept("A dream", make, log, weights={"a": 2.0})
-    tracking.kept("Another", make, log, weights={"a": 1.0})
+    results.cached_images("A dream", make, log, weights={"a": 2.0})
+    results.cached_images("Another", make, log, weights={"a": 1.0})
     monkeypatch.setenv("COMPANION_PROFILE", "full")
-    tracking.kept("A dream", make, log, weights={"a": 1.0})
+    results.cached_images("A dream", make, log, weights={"a": 1.0})
     assert len(calls) == 4
 
 
@@ -168,13 +170,13 @@ def test_pictures_cut_short_are_made_anew_and_those_made_stay_on_disk():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tracking.kept("cut", dies, Log())
-    assert len(list(settings.runs_folder().rglob("cut-*/*.png"))) == 2
+        results.cached_images("cut", dies, Log())
+    assert len(list(settings.runs_dir().rglob("cut-*/*.png"))) == 2
     make, calls = made(7, 8, 9)
-    assert [p[0, 0, 0] for p in tracking.kept("cut", make, Log())] == [7, 8, 9] and len(calls) == 1
-    for path in settings.runs_folder().rglob("cut-*/001.png"):
+    assert [p[0, 0, 0] for p in results.cached_images("cut", make, Log())] == [7, 8, 9] and len(calls) == 1
+    for path in settings.runs_dir().rglob("cut-*/001.png"):
         path.write_bytes(path.read_bytes()[:20])
-    assert [p[0, 0, 0] for p in tracking.kept("cut", make, Log())] == [7, 8, 9] and len(calls) == 2
+    assert [p[0, 0, 0] for p in results.cached_images("cut", make, Log())] == [7, 8, 9] and len(calls) == 2
 
 
 def test_a_full_disk_costs_a_line_and_no_picture(monkeypatch, capsys):
@@ -183,7 +185,7 @@ def test_a_full_disk_costs_a_line_and_no_picture(monkeypatch, capsys):
 
     monkeypatch.setattr(Image.Image, "save", full)
     make, calls = made(1, 2)
-    assert [p[0, 0, 0] for p in tracking.kept("some", make, Log())] == [1, 2]
+    assert [p[0, 0, 0] for p in results.cached_images("some", make, Log())] == [1, 2]
     assert capsys.readouterr().out == "some is not saved (No space left on device), the notebook goes on.\n"
-    tracking.kept("some", make, Log())
+    results.cached_images("some", make, Log())
     assert len(calls) == 2

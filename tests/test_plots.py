@@ -36,7 +36,7 @@ def pixels(data):
 def test_show_carries_the_alt_text_and_closes_the_figure(shown):
     figure, axes = plt.subplots()
     axes.plot([1, 2])
-    plots.show(figure, ALT)
+    plots.show_figure(figure, ALT)
     ((data, metadata),) = shown
     assert metadata == {"image/png": {"alt": ALT}} and ALT in data["text/plain"]
     assert pixels(data).shape[1] >= 800
@@ -45,7 +45,7 @@ def test_show_carries_the_alt_text_and_closes_the_figure(shown):
 
 def test_a_figure_without_alt_text_is_refused(shown):
     with pytest.raises(ValueError, match="alt text"):
-        plots.show(plt.figure(), "  ")
+        plots.show_figure(plt.figure(), "  ")
     plt.close("all")
 
 
@@ -54,13 +54,13 @@ def drawn(monkeypatch):
     """Keep the figure that a function hands to `show`."""
     plots.use_style()
     kept = []
-    monkeypatch.setattr(plots, "show", lambda figure, alt: kept.append((figure, alt)))
+    monkeypatch.setattr(plots, "show_figure", lambda figure, alt: kept.append((figure, alt)))
     yield kept
     plt.close("all")
 
 
 def test_bars_have_the_given_length_error_and_baseline(drawn):
-    plots.bars(
+    plots.bar_chart(
         {"a": 2.0, "b": 5.0}, "b wins", "seconds", ALT, errors={"a": 0.5, "b": 1.0}, baseline=("zero", 1.0)
     )
     axes = drawn[0][0].axes[0]
@@ -72,7 +72,7 @@ def test_bars_have_the_given_length_error_and_baseline(drawn):
 
 
 def test_curves_draw_training_and_validation_by_epoch(drawn):
-    plots.curves({"m": {"loss": [3, 2, 1], "val_loss": [3, 3, 4]}}, "loss", "It overfits", ALT)
+    plots.plot_history({"m": {"loss": [3, 2, 1], "val_loss": [3, 3, 4]}}, "loss", "It overfits", ALT)
     training, validation = drawn[0][0].axes[0].lines[:2]
     assert training.get_xdata().tolist() == [1, 2, 3]
     assert (list(training.get_ydata()), list(validation.get_ydata())) == ([3, 2, 1], [3, 3, 4])
@@ -108,7 +108,7 @@ def test_leaderboard_states_baseline_first_and_the_binomial_interval(shown, monk
 
 
 def test_table_escapes_text_and_aligns_numbers(shown):
-    plots.table([{"text": "<br /> | a", "n": "9"}, {"text": "b", "n": "1,000"}])
+    plots.show_table([{"text": "<br /> | a", "n": "9"}, {"text": "b", "n": "1,000"}])
     data, _ = shown[0]
     assert "&lt;br /&gt;" in data["text/html"] and "<br" not in data["text/html"]
     assert data["text/plain"].splitlines()[2].endswith("    9")
@@ -118,9 +118,9 @@ def test_table_escapes_text_and_aligns_numbers(shown):
 def test_pictures_of_a_sheet_stand_in_reading_order():
     made = np.arange(6)[:, None, None, None] * np.ones((1, 2, 3, 1))
     expected = np.kron([[0, 1, 2], [3, 4, 5]], np.ones((2, 3)))
-    np.testing.assert_array_equal(plots.sheet(made, 3)[..., 0], expected)
+    np.testing.assert_array_equal(plots.image_grid(made, 3)[..., 0], expected)
     colours = np.arange(4 * 2 * 3 * 3).reshape(4, 2, 3, 3)
-    np.testing.assert_array_equal(plots.sheet(colours, 2)[2:, 3:], colours[3])
+    np.testing.assert_array_equal(plots.image_grid(colours, 2)[2:, 3:], colours[3])
 
 
 def test_colours_stay_apart_for_colour_blind_readers():

@@ -8,14 +8,15 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 from sklearn.linear_model import LogisticRegression
 
-from utils import samples, settings
+from utils import settings
+from utils.synthetic.reviews import KINDS, MARGIN, generate_reviews, review_stream
 
 COUNTS = {"train": 20_000, "validation": 5_000, "test": 25_000}
 
 
 @pytest.fixture(scope="module")
 def parts():
-    return {part: samples.reviews(part, count) for part, count in COUNTS.items()}
+    return {part: generate_reviews(part, count) for part, count in COUNTS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def texts(parts):
 
 @pytest.fixture(scope="module")
 def truth():
-    return list(islice(samples.review_stream("truth"), 3_000))
+    return list(islice(review_stream("truth"), 3_000))
 
 
 def words(text):
@@ -56,11 +57,11 @@ def test_every_beginning_is_balanced(parts, count):
 
 def test_fewer_reviews_are_the_beginning_of_more(parts):
     for part, (written, labels) in parts.items():
-        assert samples.reviews(part, 50) == (written[:50], labels[:50])
+        assert generate_reviews(part, 50) == (written[:50], labels[:50])
 
 
 def test_reviews_are_the_same_on_every_machine():
-    written, labels = samples.reviews("train", 300)
+    written, labels = generate_reviews("train", 300)
     digest = hashlib.sha256("\n".join([*written, str(labels)]).encode()).hexdigest()
     assert digest == "76cff4c3aca4f37856586bf2ab53e18cd3f8ae3c152dd1239471fe115b147030"
 
@@ -188,7 +189,7 @@ def test_reader_follows_the_rule(judge, sentence, value):
 def test_reader_and_grammar_agree_on_every_opinion(judge, truth):
     for review in truth:
         for text, kind, value in review.sentences:
-            if kind in samples.KINDS:
+            if kind in KINDS:
                 assert judge(text) == value, text
             else:
                 assert kind in ("plot", "filler") and value == 0
@@ -197,8 +198,8 @@ def test_reader_and_grammar_agree_on_every_opinion(judge, truth):
 def test_label_is_the_sign_of_the_sum(judge, truth):
     for review in truth:
         assert review.text == " ".join(sentence.text for sentence in review.sentences)
-        total = sum(judge(text) for text, kind, _ in review.sentences if kind in samples.KINDS)
-        assert abs(total) >= samples.MARGIN and review.label == (total > 0), review.text
+        total = sum(judge(text) for text, kind, _ in review.sentences if kind in KINDS)
+        assert abs(total) >= MARGIN and review.label == (total > 0), review.text
 
 
 def test_every_construction_is_in_use(truth):
@@ -208,7 +209,7 @@ def test_every_construction_is_in_use(truth):
     for frame in frames:
         assert frame.split("{")[0].strip().lower() in said, frame
     kinds = Counter(sentence.kind for review in truth for sentence in review.sentences)
-    assert set(kinds) == {*samples.KINDS, "plot", "filler"} and min(kinds.values()) > 500
+    assert set(kinds) == {*KINDS, "plot", "filler"} and min(kinds.values()) > 500
 
 
 def test_plots_use_sentiment_words_without_telling_the_label(truth):

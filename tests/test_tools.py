@@ -117,7 +117,7 @@ def colab(tmp_path):
     def execute(repository):
         source = setup.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
         program = (
-            f"import google.colab\nfor again in range(2):\n    exec({source!r})\nprint(settings.__file__)"
+            f"import google.colab\nfor again in range(2):\n    exec({source!r})\nprint(notebook.__file__)"
         )
         environment = os.environ | {
             "PYTHONPATH": str(tmp_path / "site"),
@@ -136,7 +136,7 @@ def colab(tmp_path):
 def test_set_up_cell_fetches_the_project_on_colab_and_runs_twice(colab):
     done = colab("reader/films")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().endswith("content/companion/utils/settings.py")
+    assert done.stdout.strip().endswith("content/companion/utils/notebook.py")
 
 
 def test_unstamped_notebook_explains_itself_on_colab(colab):

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from utils import settings, tracking
+from utils import results, settings, tracking
+from utils.errors import CompanionError
 
 KEY = "0123456789" * 4
 LIMIT = 40  # seconds; only a guard, for a busy machine
@@ -33,10 +34,10 @@ model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 model.compile(keras.optimizers.Adam(0.1), "mse")
 with tracking.start("tiny", SimpleNamespace(units=1, rate=0.1)) as run:
     history = model.fit(x, y, validation_split=0.25, epochs=3, verbose=0, callbacks=[run.callback()])
-    run.table("words", [{"word": "sí", "count": 3}, {"word": "no"}])
-    run.picture("array", np.linspace(0, 1, 60, dtype="float32").reshape(5, 12), caption="ramp")
+    run.log_table("words", [{"word": "sí", "count": 3}, {"word": "no"}])
+    run.log_image("array", np.linspace(0, 1, 60, dtype="float32").reshape(5, 12), caption="ramp")
     figure = plt.figure(figsize=(3, 2), dpi=50)
-    run.picture("figure", figure)
+    run.log_image("figure", figure)
     run.log({"late": 7}, step=0)
 try:
     with tracking.start("broken") as broken:
@@ -44,7 +45,7 @@ try:
 except ArithmeticError as error:
     raised = str(error)
 run.finish()
-print(json.dumps([history.history, run.where, broken.where, raised]))
+print(json.dumps([history.history, run.location, broken.location, raised]))
 """
 
 # Gradient descent by hand: its result is known, and it starts in a second.
@@ -58,8 +59,8 @@ for name in ("first", "second"):
         for epoch in range(20):
             weight -= 0.5 * (weight - 3)
             run.log({"weight": weight})
-        run.table("table", [{"weight": weight}])
-    print("where", run.where)
+        run.log_table("table", [{"weight": weight}])
+    print("where", run.location)
 print("done", round(weight, 3), tracking.mode(), time.perf_counter() - began)
 """
 
@@ -275,7 +276,7 @@ def test_server_that_dies_half_way(tmp_path):
 
 def test_online_run_sends_its_metrics_and_names_its_address(tmp_path):
     server = Server()
-    program = PLAIN.replace('run.table("table", [{"weight": weight}])', "pass")
+    program = PLAIN.replace('run.log_table("table", [{"weight": weight}])', "pass")
     out, _, _ = run_program(program, tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert re.fullmatch(rf"where W&B log: {server.url}/e/p/runs/\w+", out[0]), out
     assert len(out) == 3 and out[-1].startswith("done 3.0 online")
@@ -286,11 +287,11 @@ def test_disabled_does_nothing(monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with tracking.start("model", {"a": 1}) as run:
         run.log({"loss": 1})
-        run.table("table", [{"a": 1}])
-        run.picture("picture", np.zeros((2, 2)))
+        run.log_table("table", [{"a": 1}])
+        run.log_image("picture", np.zeros((2, 2)))
     run.finish()
-    assert run.where == "W&B: not logged" and capsys.readouterr().out == ""
-    assert not settings.runs_folder().exists()
+    assert run.location == "W&B: not logged" and capsys.readouterr().out == ""
+    assert not settings.runs_dir().exists()
 
 
 def test_folder_that_cannot_be_written_costs_one_line(monkeypatch, tmp_path, capsys):
@@ -327,7 +328,7 @@ def test_mode(monkeypatch, said, key, profile, where):
 
 def test_unknown_mode_is_refused(monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "onlin")
-    with pytest.raises(settings.Stop, match="onlin is not known"):
+    with pytest.raises(CompanionError, match="onlin is not known"):
         tracking.mode()
 
 
@@ -350,41 +351,41 @@ def test_key_in_netrc(monkeypatch, tmp_path, machine, server, where):
 
 
 def test_leaderboard_shows_the_newest_row_of_each_model(monkeypatch):
-    monkeypatch.setattr(settings._started, "notebook", "02_second")
-    tracking.record("late", data="sample", accuracy=0.5)
-    monkeypatch.setattr(settings._started, "notebook", "01_first")
-    tracking.record("old", data="sample", accuracy=0.1)
-    tracking.record("other", data="sample", accuracy=np.float32(0.25), parameters=np.int64(7))
-    tracking.record("old", data="sample", accuracy=0.9)
-    tracking.record("old", data="real", accuracy=0.2)
-    tracking.record("old", data="sample", board="digits", accuracy=0.3)
+    monkeypatch.setattr(settings._session, "notebook", "02_second")
+    results.add_score("late", data="sample", accuracy=0.5)
+    monkeypatch.setattr(settings._session, "notebook", "01_first")
+    results.add_score("old", data="sample", accuracy=0.1)
+    results.add_score("other", data="sample", accuracy=np.float32(0.25), parameters=np.int64(7))
+    results.add_score("old", data="sample", accuracy=0.9)
+    results.add_score("old", data="real", accuracy=0.2)
+    results.add_score("old", data="sample", board="digits", accuracy=0.3)
     monkeypatch.setenv("COMPANION_PROFILE", "quick")
-    tracking.record("old", data="sample", accuracy=0.4)
+    results.add_score("old", data="sample", accuracy=0.4)
     monkeypatch.setenv("COMPANION_PROFILE", "live")
-    rows = tracking.leaderboard(data="sample")
+    rows = results.leaderboard(data="sample")
     assert [(row["model"], row["accuracy"]) for row in rows] == [("old", 0.9), ("other", 0.25), ("late", 0.5)]
     about = {"notebook": "01_first", "profile": "live", "data": "sample"}
     assert rows[1] == about | {"model": "other", "accuracy": 0.25, "parameters": 7}
-    assert [row["accuracy"] for row in tracking.leaderboard("digits", data="sample")] == [0.3]
-    assert tracking.leaderboard("faces", data="sample") == []
+    assert [row["accuracy"] for row in results.leaderboard("digits", data="sample")] == [0.3]
+    assert results.leaderboard("faces", data="sample") == []
 
 
 def test_row_that_was_cut_off_spoils_no_other(tmp_path):
-    tracking.record("first", data="sample", accuracy=0.1)
+    results.add_score("first", data="sample", accuracy=0.1)
     path = tmp_path / "runs" / "leaderboard-reviews.jsonl"
     with path.open("ab") as file:
         file.write(path.read_bytes()[:30])
-    assert [row["model"] for row in tracking.leaderboard(data="sample")] == ["first"]
-    tracking.record("second", data="sample", accuracy=0.2)
-    assert [row["model"] for row in tracking.leaderboard(data="sample")] == ["first", "second"]
+    assert [row["model"] for row in results.leaderboard(data="sample")] == ["first"]
+    results.add_score("second", data="sample", accuracy=0.2)
+    assert [row["model"] for row in results.leaderboard(data="sample")] == ["first", "second"]
 
 
 def test_two_processes_append_at_once_and_lose_no_row(tmp_path):
     program = """
 import sys
-from utils import tracking
+from utils import results
 for number in range(200):
-    tracking.record(f"{sys.argv[1]} {number}", data="sample", text="x" * 300)
+    results.add_score(f"{sys.argv[1]} {number}", data="sample", text="x" * 300)
 """
     runs = tmp_path / "runs"
     both = [
@@ -392,16 +393,16 @@ for number in range(200):
         for name in "ab"
     ]
     assert [process.wait(LIMIT) for process in both] == [0, 0]
-    rows = tracking.leaderboard(data="sample")
+    rows = results.leaderboard(data="sample")
     assert {row["model"] for row in rows} == {f"{name} {n}" for name in "ab" for n in range(200)}
     lines = (runs / "leaderboard-reviews.jsonl").read_text().splitlines()
     assert len([json.loads(line) for line in lines if line]) == 400
 
 
 def test_summary(tmp_path, capsys):
-    tracking.summary("old", data="sample")
+    results.save_summary("old", data="sample")
     assert (
-        tracking.summary("90.1% vs 50.0%", data="real", accuracy=np.float64(0.901), counts=np.arange(2))
+        results.save_summary("90.1% vs 50.0%", data="real", accuracy=np.float64(0.901), counts=np.arange(2))
         is None
     )
     assert capsys.readouterr().out == ""
@@ -409,7 +410,7 @@ def test_summary(tmp_path, capsys):
     found = json.loads(path.read_text(encoding="utf-8"))
     versions = found.pop("versions")
     assert found == {
-        "notebook": settings.notebook(),
+        "notebook": settings.notebook_name(),
         "profile": "live",
         "data": "real",
         "headline": "90.1% vs 50.0%",

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils import settings, training
+from utils import callbacks, settings
+from utils.batching import bucket_by_length, predict_bucketed
+from utils.callbacks import _fingerprint, resume_callbacks
+from utils.errors import CompanionError
 
 # Both are Keras's view of a data set that shuffles itself, and of one whose length is not known.
 pytestmark = [
@@ -23,10 +26,11 @@ CONFIG = SimpleNamespace(rate=0.01, units=[5])
 SCRIPT = """
 import os, signal, sys
 import keras, numpy as np, tensorflow as tf
-from utils import settings, training
+from utils import notebook
+from utils.callbacks import resume_callbacks
 
 out, kill, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
-settings.start("99_test", seed=1)
+notebook.start("99_test", seed=1)
 
 class Noise(keras.layers.Layer):
     def call(self, inputs, training=False):
@@ -61,7 +65,7 @@ model = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.BatchNormal
                           layers.Dropout(0.3), layers.Dense(1)])
 model.compile(keras.optimizers.Adam(0.02), "mse", metrics=["mae"])
 killer = Killer()
-made = training.callbacks("tiny", config={"rate": 0.02}, data=data, monitor="val_mae")
+made = resume_callbacks("tiny", depends_on={"rate": 0.02}, data=data, monitor="val_mae")
 history = model.fit(data, validation_data=(x, y), epochs=6, verbose=0, callbacks=[killer, *made])
 weights = {f"weight{number}": value for number, value in enumerate(model.get_weights())}
 values = {f"history_{key}": value for key, value in history.history.items()}
@@ -163,7 +167,7 @@ def train(
     """Train as a cell of a new kernel would: with a new model and new data."""
     model, probe, x = model or small(), probe or Probe(), shuffled() if data is None else data
     extra = knobs.pop("extra", [])
-    made = training.callbacks(name, config=config, data=x, **knobs)
+    made = resume_callbacks(name, depends_on=config, data=x, **knobs)
     inputs = {"x": x[0], "y": x[1], "batch_size": 8} if isinstance(x, tuple) else {"x": x}
     check = arrays() if validate else None
     settled = {"epochs": epochs, "verbose": 0, "validation_data": check, "validation_batch_size": 8}
@@ -194,7 +198,7 @@ def assert_same(one, other):
 
 
 def state_file():
-    (file,) = (settings.run_folder("models")).glob("*.npz")
+    (file,) = (settings.output_dir("models")).glob("*.npz")
     return file
 
 
@@ -299,9 +303,9 @@ def test_names_that_keras_counts_do_not_matter_but_wiring_does():
         model.compile("sgd", "mse")
         return model
 
-    first = training._fingerprint(wired(False), {})
-    assert training._fingerprint(wired(False), {}) == first
-    assert training._fingerprint(wired(True), {}) != first
+    first = _fingerprint(wired(False), {})
+    assert _fingerprint(wired(False), {}) == first
+    assert _fingerprint(wired(True), {}) != first
 
 
 def test_a_config_that_cannot_be_compared_is_refused():
@@ -314,7 +318,7 @@ class Time:
 
     def __init__(self, monkeypatch, *pace):
         self.now, self.epoch, self.pace = 0.0, 0, pace
-        monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
     def probe(self):
         clock = self
@@ -332,12 +336,12 @@ class Time:
 
 def test_budget_ends_before_an_epoch_that_would_not_fit(monkeypatch, capsys, whole):
     time = Time(monkeypatch, 1, 1, 1, 1)
-    first = train(probe=time.probe(), budget=10)
+    first = train(probe=time.probe(), max_seconds=10)
     assert first.probe.batches == 2 * BATCHES
     line = "small: time budget of 10 s reached after 2 of 4 epochs; run the cell again to continue.\n"
     assert capsys.readouterr().out == line
     assert first.history.seconds == 8
-    second = train(probe=time.probe(), budget=10)
+    second = train(probe=time.probe(), max_seconds=10)
     assert second.probe.batches == 2 * BATCHES
     assert second.history.epoch == [0, 1, 2, 3]
     assert second.history.seconds == 16
@@ -349,14 +353,14 @@ def test_budget_ends_before_an_epoch_that_would_not_fit(monkeypatch, capsys, who
 
 def test_budget_ends_inside_an_epoch_which_is_then_not_counted(monkeypatch, capsys, whole):
     time, log = Time(monkeypatch, 1, 4, 1, 1), Log()
-    first = train(probe=time.probe(), budget=10, run=log)
+    first = train(probe=time.probe(), max_seconds=10, run=log)
     assert first.probe.batches == BATCHES + 2
     assert first.probe.tested == BATCHES + 1  # one whole validation, and one cut after a batch
     assert "reached after 1 of 4 epochs; run the cell again" in capsys.readouterr().out
     assert first.history.epoch == [0]
     assert len(first.history.history["val_loss"]) == 1
     assert [epoch for epoch, _ in log.epochs] == [0]
-    second = train(probe=time.probe(), budget=100, run=log)
+    second = train(probe=time.probe(), max_seconds=100, run=log)
     assert second.history.seconds == 4 + 16 + 4 + 4
     assert [epoch for epoch, _ in log.epochs] == [0, 1, 2, 3]
     assert_same(second, whole)
@@ -364,15 +368,15 @@ def test_budget_ends_inside_an_epoch_which_is_then_not_counted(monkeypatch, caps
 
 def test_budget_below_one_epoch_asks_for_more(monkeypatch, capsys):
     time = Time(monkeypatch, 1, 1, 1, 1)
-    first = train(probe=time.probe(), budget=1.5)
+    first = train(probe=time.probe(), max_seconds=1.5)
     assert first.probe.batches == 2
     assert "time budget of 1.5 s reached after 0 of 4 epochs; raise it" in capsys.readouterr().out
     assert (first.history.epoch, first.history.seconds) == ([], 0)
-    assert train(probe=time.probe(), budget=100).probe.batches == EPOCHS * BATCHES
+    assert train(probe=time.probe(), max_seconds=100).probe.batches == EPOCHS * BATCHES
 
 
 def test_budget_that_suffices_says_nothing(monkeypatch, capsys):
-    done = train(probe=Time(monkeypatch, 1, 1, 1, 1).probe(), budget=16)
+    done = train(probe=Time(monkeypatch, 1, 1, 1, 1).probe(), max_seconds=16)
     assert (done.probe.batches, capsys.readouterr().out) == (EPOCHS * BATCHES, "")
 
 
@@ -434,12 +438,12 @@ def test_a_full_disk_does_not_end_training(monkeypatch, capsys):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training.np, "savez", full)
+    monkeypatch.setattr(callbacks.np, "savez", full)
     assert train(epochs=2).history.epoch == [0, 1]
     assert (
         "small: epoch 1 not saved (No space left on device), training goes on.\n" in capsys.readouterr().out
     )
-    assert list(settings.run_folder("models").iterdir()) == []
+    assert list(settings.output_dir("models").iterdir()) == []
 
 
 def test_each_epoch_is_logged_once_with_its_validation():
@@ -475,7 +479,7 @@ def test_a_model_that_is_not_built_is_refused():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    with pytest.raises(settings.Stop, match="small: build the model before fit"):
+    with pytest.raises(CompanionError, match="small: build the model before fit"):
         train(model)
 
 
@@ -489,7 +493,7 @@ def ragged():
 @pytest.mark.parametrize("seed", [None, 0])
 def test_like_lengths_gives_every_sequence_once_and_little_padding(ragged, seed):
     tokens, labels = ragged
-    dataset = training.like_lengths(tokens, labels, 16, seed)
+    dataset = bucket_by_length(tokens, labels, 16, seed)
     for _ in range(2):
         batches = [(ids.numpy(), numbers.numpy()) for ids, numbers in dataset]
         assert len(batches) == dataset.cardinality()
@@ -506,15 +510,15 @@ def test_like_lengths_shuffles_with_a_seed_only(ragged):
     def order(dataset):
         return [np.concatenate([numbers for _, numbers in dataset]).tolist() for _ in range(2)]
 
-    plain = order(training.like_lengths(*ragged, 16))
+    plain = order(bucket_by_length(*ragged, 16))
     assert plain[0] == plain[1]
-    first, again = (order(training.like_lengths(*ragged, 16, seed=1)) for _ in range(2))
+    first, again = (order(bucket_by_length(*ragged, 16, seed=1)) for _ in range(2))
     assert first == again and first[0] != first[1]
 
 
 def test_like_lengths_of_short_sequences_is_one_group():
     tokens = tf.ragged.constant([[1], [2, 2], [3]], dtype="int64")
-    assert [ids.shape for ids, _ in training.like_lengths(tokens, np.zeros(3), 2)] == [(2, 2), (1, 1)]
+    assert [ids.shape for ids, _ in bucket_by_length(tokens, np.zeros(3), 2)] == [(2, 2), (1, 1)]
 
 
 def test_predictions_come_back_in_the_given_order(ragged):
@@ -523,7 +527,7 @@ def test_predictions_come_back_in_the_given_order(ragged):
     vectors = keras.layers.Embedding(301, 1, mask_zero=True, embeddings_initializer="normal")(inputs)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(vectors))
     table = model.layers[1].get_weights()[0]
-    found = training.predict_lengths(model, tokens, batch=7)
+    found = predict_bucketed(model, tokens, batch_size=7)
     np.testing.assert_allclose(found[:, 0], table[1:, 0], rtol=1e-4)
 
 
@@ -543,4 +547,4 @@ def test_a_training_step_is_traced_once(monkeypatch):
         model.fit(np.ones((4, 2)), np.ones((4, 1)), batch_size=2, verbose=0, callbacks=extra)
         return len(calls)
 
-    assert traces(training.callbacks("counts", config={})) < traces([])
+    assert traces(resume_callbacks("counts", depends_on={})) < traces([])

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils import datasets, decoding, translation
+from utils import datasets, decoding, metrics, plots
+from utils.models import seq2seq
+from utils.text import adapt_vectorizers, detokenize, filter_pairs, ids_to_text
 
 PAIRS = datasets.Pairs(
     ["Go on.", "Who's he?", "I see two red cars.", 'She said: "No!"', "Go on."],
@@ -17,7 +19,7 @@ PAIRS = datasets.Pairs(
 
 @pytest.fixture
 def both():
-    return translation.vectorizers(PAIRS, 60)
+    return adapt_vectorizers(PAIRS, 60)
 
 
 def words(vectorizer, text):
@@ -36,7 +38,7 @@ def test_punctuation_is_kept_as_tokens_and_spanish_gets_marks(both):
 @pytest.mark.tensorflow
 def test_vocabularies_come_from_the_pairs_given_alone(both):
     assert "zebra" not in both[0].get_vocabulary() and "[start]" not in both[0].get_vocabulary()
-    small, _ = translation.vectorizers(PAIRS, 5)
+    small, _ = adapt_vectorizers(PAIRS, 5)
     assert small.vocabulary_size() == 5 and small.get_vocabulary()[2] == "."
 
 
@@ -58,17 +60,17 @@ def test_long_pairs_and_unknown_words_are_left_out(both):
         [((0, 0),), (), ((1, 1),), ()],
     )
     pairs = datasets.SentencePairs(part, part, part, "sample", "card")
-    short = translation.keep(pairs, both, length=5, known=False, most=2)
+    short = filter_pairs(pairs, both, max_length=5, known_only=False, max_train=2)
     assert short.train.english == ["Go on.", "Go zebra."] and len(short.test) == 3
-    plain = translation.keep(pairs, both, length=7, known=True, most=9)
+    plain = filter_pairs(pairs, both, max_length=7, known_only=True, max_train=9)
     assert plain.validation.english == ["Go on.", "I see two red cars."]
     assert plain.train.alignments == [((0, 0),), ((1, 1),)] and plain.source == "sample"
     real = datasets.SentencePairs(PAIRS, PAIRS, PAIRS, "real", "card")
-    assert translation.keep(real, both, 20, True, 9).test.alignments is None
+    assert filter_pairs(real, both, 20, True, 9).test.alignments is None
 
 
 def test_the_rate_rises_and_falls_to_zero(gru):
-    translation.compile(gru, 4e-3, 200)
+    seq2seq.compile_seq2seq(gru, 4e-3, 200)
     rates = [float(gru.optimizer._learning_rate(step)) for step in (0, 10, 105, 200)]
     assert rates == pytest.approx([0, 4e-3, 2e-3, 0], abs=1e-6)
 
@@ -80,7 +82,7 @@ def test_targets_are_the_inputs_one_place_on_and_padding_weighs_nothing(both):
     )
     rows = {tuple(row.tolist()) for row in target.numpy()}
     met = []
-    for (read, written), asked, weights in translation.batches(source, target, 2):
+    for (read, written), asked, weights in seq2seq.teacher_forcing_batches(source, target, 2):
         read, written, asked, weights = (x.numpy() for x in (read, written, asked, weights))
         assert len(read) == len(written)
         np.testing.assert_array_equal(written[:, 1:], asked[:, :-1])
@@ -95,7 +97,7 @@ def test_batches_hold_like_lengths_and_are_shuffled_anew():
     random = np.random.default_rng(0)
     source = tf.ragged.constant([[3] * n for n in random.integers(1, 20, 200)], dtype="int64")
     target = tf.ragged.constant([[2, *[5] * n, 3] for n in random.integers(1, 20, 200)], dtype="int64")
-    data = translation.batches(source, target, 16, seed=1)
+    data = seq2seq.teacher_forcing_batches(source, target, 16, seed=1)
     epochs = [[batch[0][1].numpy() for batch in data] for _ in range(2)]
     assert len(epochs[0]) == len(list(data)) == data.cardinality()
     assert sum(map(len, epochs[0])) == 200
@@ -117,30 +119,30 @@ def test_batches_hold_like_lengths_and_are_shuffled_anew():
     ],
 )
 def test_tokens_are_joined_into_a_sentence(tokens, sentence):
-    assert translation.join(tokens.split()) == sentence
+    assert detokenize(tokens.split()) == sentence
 
 
 @pytest.mark.tensorflow
 def test_every_training_sentence_survives_the_round_trip(both):
     target = both[1]
     vocabulary = target.get_vocabulary()
-    assert translation.sentences(target(PAIRS.spanish).to_tensor(), vocabulary) == PAIRS.spanish
+    assert ids_to_text(target(PAIRS.spanish).to_tensor(), vocabulary) == PAIRS.spanish
 
 
 def test_all_translations_of_a_sentence_are_its_references():
-    found = translation.references(PAIRS)
+    found = metrics.group_references(PAIRS)
     assert found["Go on."] == ["Sigue.", "Continúa."] and list(found) == PAIRS.english[:4]
 
 
 def test_scores_by_hand():
-    perfect = translation.score(["la casa es roja ."], [["La casa es roja ."]])
+    perfect = metrics.bleu_chrf(["la casa es roja ."], [["La casa es roja ."]])
     assert perfect == pytest.approx({"BLEU": 100, "chrF": 100})
     # 5 of 6 tokens, 3 of 5 pairs, 1 of 4 triples, and no quadruple, which counts as 1/2 of 3; equal length.
-    partly = translation.score(["uno dos tres x cinco seis"], [["uno dos tres cuatro cinco seis"]])
+    partly = metrics.bleu_chrf(["uno dos tres x cinco seis"], [["uno dos tres cuatro cinco seis"]])
     by_hand = 100 * (5 / 6 * 3 / 5 * 1 / 4 * (0.5 / 3)) ** 0.25
     assert partly["BLEU"] == pytest.approx(by_hand, rel=1e-6)
     # Half as long as the reference: what is there is right, the brevity penalty is exp(1 - 8 / 4).
-    short = translation.score(["a b c d"], [["a b c d e f g h"]])
+    short = metrics.bleu_chrf(["a b c d"], [["a b c d e f g h"]])
     assert short["BLEU"] == pytest.approx(100 * np.exp(-1), rel=1e-6)
 
 
@@ -150,20 +152,17 @@ def test_any_of_several_references_counts():
         ["Él come pan con queso."],
     ]
     written = ["Continúa ahora mismo, por favor.", "Él come pan con queso."]
-    assert translation.score(written, references)["BLEU"] == pytest.approx(100)
-    assert translation.score(written, [refs[:1] for refs in references])["BLEU"] < 80
+    assert metrics.bleu_chrf(written, references)["BLEU"] == pytest.approx(100)
+    assert metrics.bleu_chrf(written, [refs[:1] for refs in references])["BLEU"] < 80
 
 
 def test_scores_by_length_are_those_of_each_group():
     written = ["uno dos tres cuatro"] * 20 + ["cinco seis siete ocho"] * 20 + ["nueve"] * 3
     references = [["uno dos tres cuatro"]] * 20 + [["nada de esto aquí"]] * 20 + [["nueve"]] * 3
     lengths = [2, 4] * 10 + [5] * 20 + [12] * 3
-    found = translation.score_by_length(written, references, lengths, edges=(1, 5, 6, 99))
+    found = metrics.bleu_by_length(written, references, lengths, edges=(1, 5, 6, 99))
     assert found == {"up to 4 tokens": pytest.approx(100), "5 tokens": pytest.approx(0, abs=9)}
-    assert (
-        list(translation.score_by_length(written, references, lengths, (1, 6, 99), 3))[1]
-        == "6 and more tokens"
-    )
+    assert list(metrics.bleu_by_length(written, references, lengths, (1, 6, 99), 3))[1] == "6 and more tokens"
 
 
 def test_the_nearest_sentence_lends_its_most_frequent_translation():
@@ -171,11 +170,11 @@ def test_the_nearest_sentence_lends_its_most_frequent_translation():
         ["The dog sleeps.", "The dog sleeps.", "the dog sleeps", "The cat eats fish.", "A cat!"],
         ["Duerme el perro.", "El perro duerme.", "El perro duerme.", "El gato come pescado.", "¡Un gato!"],
     )
-    nearest = translation.NearestSource(train)
+    nearest = metrics.NearestSource(train)
     assert nearest("The dog sleeps?") == "El perro duerme."
     assert nearest("Fish eats the cat") == "El gato come pescado."
     assert nearest("xyzzy") in train.spanish
-    scores = translation.baselines(train, ["The cat eats fish."], [["El gato come pescado."]])
+    scores = metrics.baseline_scores(train, ["The cat eats fish."], [["El gato come pescado."]])
     assert scores["nearest training sentence"]["BLEU"] == pytest.approx(100)
     assert scores["copy the source"]["BLEU"] < 20
 
@@ -183,7 +182,7 @@ def test_the_nearest_sentence_lends_its_most_frequent_translation():
 @pytest.fixture
 def gru():
     keras.utils.set_random_seed(1)
-    model = translation.gru(20, 25, 6, 8, 0.5)
+    model = seq2seq.build_gru_seq2seq(20, 25, 6, 8, 0.5)
     random = np.random.default_rng(1)
     model.set_weights([w + random.normal(size=w.shape) for w in model.get_weights()])
     return model
@@ -193,8 +192,8 @@ ROWS = tf.ragged.constant([[5, 6, 7], [4], [9, 8, 3, 3, 12], [2, 2]], dtype="int
 
 
 def test_the_carried_state_writes_what_the_whole_prefix_writes(gru):
-    begin, step = translation.gru_writer(gru)
-    together = decoding.greedy(step, begin(ROWS.to_tensor()), 2, 3, 9)
+    begin, step = seq2seq.gru_decode_fns(gru)
+    together = decoding.greedy_search(step, begin(ROWS.to_tensor()), 2, 3, 9)
     for row, found in zip(ROWS.numpy(), together, strict=True):
         written = [2]
         while len(written) < 10 and (len(written) == 1 or written[-1] != 3):
@@ -215,7 +214,7 @@ def test_gru_never_sees_the_future_or_padding(gru):
 
 
 def test_the_loss_counts_real_places_only(gru):
-    translation.compile(gru, 1e-3, 100)
+    seq2seq.compile_seq2seq(gru, 1e-3, 100)
     written = np.array([[2, 5, 9, 3, 0, 0], [2, 7, 3, 0, 0, 0]])
     inputs, asked = [ROWS.to_tensor().numpy()[:2], written[:, :-1]], written[:, 1:]
     found = gru.test_on_batch(inputs, asked, asked != 0, return_dict=True)
@@ -235,9 +234,9 @@ def test_the_loss_counts_real_places_only(gru):
 
 def test_translations_come_back_in_the_order_of_the_rows(gru):
     vocabulary = ["", "[UNK]", "[start]", "[end]", *(f"w{n}" for n in range(21))]
-    begin, step = translation.gru_writer(gru)
-    together = translation.translate(ROWS, begin, step, vocabulary, batch=2)
-    alone = [translation.translate(ROWS[i : i + 1], begin, step, vocabulary)[0] for i in range(4)]
+    begin, step = seq2seq.gru_decode_fns(gru)
+    together = seq2seq.translate(ROWS, begin, step, vocabulary, batch_size=2)
+    alone = [seq2seq.translate(ROWS[i : i + 1], begin, step, vocabulary)[0] for i in range(4)]
     assert together == alone and len(set(together)) > 1
 
 
@@ -255,12 +254,12 @@ def test_leaderboard_leaves_out_what_a_baseline_does_not_have(capsys):
             "notebook": "04_x",
         },
     ]
-    translation.leaderboard(rows, "Bars of BLEU, two of them, one longer than the other.")
+    plots.translation_leaderboard(rows, "Bars of BLEU, two of them, one longer than the other.")
     said = capsys.readouterr().out
     assert "50.0%" in said and "1,000" in said and "None" not in said
 
 
 def test_only_reading_text_needs_tensorflow():
-    source = inspect.getsource(translation)
+    source = inspect.getsource(seq2seq)
     for line in source.splitlines():
         assert "tf." not in line or any(word in line for word in ("strings", "data", "gather")), line

@@ -54,7 +54,7 @@ def run(jobs: list[tuple[Path, int]], profile: str, timeout: int):
     ray = connect()
     given = {name: value for name, value in os.environ.items() if name.upper().startswith(PASSED_ON)}
     given.pop("COMPANION_RUNS", None)
-    given.setdefault("COMPANION_CACHE", str(settings.cache_folder()))
+    given.setdefault("COMPANION_CACHE", str(settings.cache_dir()))
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     needs = {
         "num_cpus": min(2, max(node.get("CPU", 0) for node in nodes)),

@@ -26,14 +26,14 @@ CELLS = [
 import matplotlib.pyplot as plt
 import numpy as np
 
-from utils import plots, settings, tracking
+from utils import notebook, plots, results, settings
 
 cfg = settings.choose(
     quick={"words": 4, "seed": 0},
     live={"words": 8, "seed": 0},
     full={"words": 8, "seed": 0},
 )
-settings.banner()""",
+notebook.banner()""",
     """## 1. From scores to shares (session 00:00:00-00:01:00)
 
 Say why before how, in one to four sentences: what is the question, and what will the next cell show? First by
@@ -51,7 +51,7 @@ axes.bar(np.arange(cfg.words), with_keras, color=plots.BLUE)
 axes.axhline(1 / cfg.words, color=plots.RED, linestyle="--", label="all equal (baseline)")
 axes.set(title="A softmax spreads one unit over all scores", xlabel="score", ylabel="share")
 axes.legend()
-plots.show(figure, "Bars of the shares that a softmax gives to each score, and a line where all agree.")""",
+plots.show_figure(figure, "Bars of the probabilities that a softmax gives to each score, and the uniform line.")""",
     """## 2. Exercises
 
 Predict first, then change a few lines, then unfold the solution.
@@ -81,7 +81,7 @@ print(f"largest share: {with_keras.max():.2f}, doubled {doubled.max():.2f}")""",
     """## Recap
 
 Three to five sentences, each with something that was measured above, and its baseline.""",
-    """tracking.summary(
+    """results.save_summary(
     f"largest share {with_keras.max():.2f}, baseline {1 / cfg.words:.2f}",
     data="sample",
     largest=float(with_keras.max()),

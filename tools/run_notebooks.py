@@ -247,7 +247,9 @@ def main() -> int:
             if summary:
                 results.keep(report)
         if outcome.error:
-            failed.append(f"{path.name}, {outcome.error}\n    executed so far: {settings.shorten(target)}")
+            failed.append(
+                f"{path.name}, {outcome.error}\n    executed so far: {settings.display_path(target)}"
+            )
         rows[seed, path.stem] = {
             "notebook": path.stem,
             "seed": seed,
@@ -266,7 +268,7 @@ def main() -> int:
     table = [{key: value for key, value in rows[job].items() if key not in plain} for job in sorted(rows)]
     print(f"\nProfile {options.profile}\n\n{tabulate(table, headers='keys', disable_numparse=True)}\n")
     place = ROOT / "notebooks" if options.store else ROOT / "build" / options.profile
-    print(f"Executed notebooks: {settings.shorten(place)}")
+    print(f"Executed notebooks: {settings.display_path(place)}")
     for line in failed:
         print(f"FAILED {line}", file=sys.stderr)
     return bool(failed)

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-PADDING = 0
+from utils.text import PADDING_ID
 
 
-def greedy(step, state, start: int, end: int, limit: int) -> np.ndarray:
+def greedy_search(step, state, start_id: int, end_id: int, max_new_tokens: int) -> np.ndarray:
     """Write the most probable token again and again, for a batch at once.
 
     Args:
@@ -26,17 +26,24 @@ def greedy(step, state, start: int, end: int, limit: int) -> np.ndarray:
         Ids (batch, at most limit), without the start; behind the end of a sequence stands 0.
     """
     batch = ops.shape(keras.tree.flatten(state)[0])[0]
-    return _write(step, state, np.full((batch, 1), start), end, limit, lambda logits: ops.argmax(logits, -1))
+    return _write(
+        step,
+        state,
+        np.full((batch, 1), start_id),
+        end_id,
+        max_new_tokens,
+        lambda logits: ops.argmax(logits, -1),
+    )
 
 
-def sample(step, state, prompt, end: int, limit: int, seed: int, **chosen) -> np.ndarray:
+def sample(step, state, prompt, end_id: int, max_new_tokens: int, seed: int, **chosen) -> np.ndarray:
     """Draw one token after the other, for a batch at once.
 
     Args:
         step, state, end, limit: as for `greedy`.
         prompt: ids (batch, length of at least 1) that are read before anything is written.
         seed: two calls with the same one write the same.
-        chosen: temperature, threshold, top_k, top_p, min_p, as for `probabilities`.
+        chosen: temperature, epsilon, top_k, top_p, min_p, as for `probabilities`.
 
     Returns:
         Ids, as from `greedy`, without the prompt.
@@ -45,16 +52,16 @@ def sample(step, state, prompt, end: int, limit: int, seed: int, **chosen) -> np
     generator = keras.random.SeedGenerator(seed)
 
     def draw(logits):
-        chances = ops.log(probabilities(logits, **chosen))
+        chances = ops.log(filtered_probabilities(logits, **chosen))
         return keras.random.categorical(chances, 1, seed=generator)[:, 0]
 
-    return _write(step, state, np.asarray(prompt), end, limit, draw)
+    return _write(step, state, np.asarray(prompt), end_id, max_new_tokens, draw)
 
 
-def probabilities(
+def filtered_probabilities(
     logits,
     temperature: float = 1.0,
-    threshold: float = 0.0,
+    epsilon: float = 0.0,
     top_k: int | None = None,
     top_p: float = 1.0,
     min_p: float = 0.0,
@@ -67,7 +74,7 @@ def probabilities(
     Args:
         logits: (batch, vocabulary).
         temperature: divides the logits; 0 leaves the most probable token alone.
-        threshold: the smallest probability (Hewitt et al. 2022, *Truncation Sampling as Language Model
+        epsilon: the smallest probability (Hewitt et al. 2022, *Truncation Sampling as Language Model
             Desmoothing*, call it epsilon).
         top_k: how many tokens stay at most (Fan et al. 2018, *Hierarchical Neural Story Generation*).
         top_p: the smallest set of most probable tokens that together have at least this probability stays
@@ -83,15 +90,15 @@ def probabilities(
     """
     if temperature < 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1):
         raise ValueError("temperature must be 0 or more, top_p above 0 and at most 1, top_k 1 or more.")
-    if not (0 <= threshold <= 1 and 0 <= min_p <= 1):
-        raise ValueError("threshold and min_p are probabilities, from 0 to 1.")
+    if not (0 <= epsilon <= 1 and 0 <= min_p <= 1):
+        raise ValueError("epsilon and min_p are probabilities, from 0 to 1.")
     logits = ops.cast(logits, "float32")
     if temperature == 0:
         return ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1], dtype="float32")
     # Without the largest, which cancels out, a small temperature would overflow.
     chances = ops.softmax((logits - ops.max(logits, axis=-1, keepdims=True)) / temperature)
     best = ops.max(chances, axis=-1, keepdims=True)
-    stays = ops.logical_and(chances >= ops.minimum(threshold, best), chances >= min_p * best)
+    stays = ops.logical_and(chances >= ops.minimum(epsilon, best), chances >= min_p * best)
     if top_k is not None or top_p < 1:
         order = ops.argsort(-chances, axis=-1)
         ranks = ops.argsort(order, axis=-1)
@@ -112,14 +119,20 @@ def _write(step, state, prompt, end, limit, pick):
     last, ended, written = prompt[:, -1], np.zeros(len(prompt), bool), []
     while len(written) < limit and not ended.all():
         logits, state = step(ops.convert_to_tensor(last, dtype="int32"), state)
-        last = np.where(ended, PADDING, ops.convert_to_numpy(pick(logits)))
+        last = np.where(ended, PADDING_ID, ops.convert_to_numpy(pick(logits)))
         ended |= last == end
         written.append(last)
     return np.stack(written, axis=1)
 
 
 def beam_search(
-    step, state, start: int, end: int, limit: int, width: int = 4, penalty: float = 0.6
+    step,
+    state,
+    start_id: int,
+    end_id: int,
+    max_new_tokens: int,
+    num_beams: int = 4,
+    length_penalty: float = 0.6,
 ) -> np.ndarray:
     """Keep the `width` best sequences, finished or not, at every step; return the best one at the end.
 
@@ -138,29 +151,29 @@ def beam_search(
     Raises:
         ValueError: `width` is less than 1.
     """
-    if width < 1:
-        raise ValueError(f"width={width}: keep at least one sequence.")
+    if num_beams < 1:
+        raise ValueError(f"width={num_beams}: keep at least one sequence.")
     batch = int(ops.shape(keras.tree.flatten(state)[0])[0])
     # The model's row r holds sequence r % width of batch row r // width.
-    state = keras.tree.map_structure(lambda values: ops.repeat(values, width, axis=0), state)
+    state = keras.tree.map_structure(lambda values: ops.repeat(values, num_beams, axis=0), state)
     # All begin alike: only the first may be continued, or the beam would hold the same one several times.
-    sums = np.where(np.arange(width) == 0, 0.0, -np.inf) * np.ones((batch, 1))
-    lengths, ended = np.zeros((batch, width), int), np.zeros((batch, width), bool)
-    last, written = np.full((batch, width), start), np.zeros((batch, width, 0), int)
-    while written.shape[-1] < limit and not ended.all():
+    sums = np.where(np.arange(num_beams) == 0, 0.0, -np.inf) * np.ones((batch, 1))
+    lengths, ended = np.zeros((batch, num_beams), int), np.zeros((batch, num_beams), bool)
+    last, written = np.full((batch, num_beams), start_id), np.zeros((batch, num_beams, 0), int)
+    while written.shape[-1] < max_new_tokens and not ended.all():
         logits, state = step(ops.convert_to_tensor(last.reshape(-1), dtype="int32"), state)
-        chances = ops.convert_to_numpy(ops.log_softmax(logits, axis=-1)).reshape(batch, width, -1).copy()
+        chances = ops.convert_to_numpy(ops.log_softmax(logits, axis=-1)).reshape(batch, num_beams, -1).copy()
         chances[ended] = -np.inf
-        chances[ended, PADDING] = 0.0  # a finished sequence stays what it is
+        chances[ended, PADDING_ID] = 0.0  # a finished sequence stays what it is
         totals, lengths = sums[:, :, None] + chances, lengths + ~ended
-        worth = totals / ((5 + lengths[:, :, None]) / 6) ** penalty
-        found = ops.convert_to_numpy(ops.top_k(worth.reshape(batch, -1), width)[1])
+        worth = totals / ((5 + lengths[:, :, None]) / 6) ** length_penalty
+        found = ops.convert_to_numpy(ops.top_k(worth.reshape(batch, -1), num_beams)[1])
         parents, last = np.divmod(found, chances.shape[-1])
         sums = np.take_along_axis(totals.reshape(batch, -1), found, axis=1)
         ended, lengths = (np.take_along_axis(values, parents, axis=1) for values in (ended, lengths))
         written = np.take_along_axis(written, parents[:, :, None], axis=1)
-        written, ended = np.concatenate([written, last[:, :, None]], axis=2), ended | (last == end)
-        order = (np.arange(batch)[:, None] * width + parents).reshape(-1)
+        written, ended = np.concatenate([written, last[:, :, None]], axis=2), ended | (last == end_id)
+        order = (np.arange(batch)[:, None] * num_beams + parents).reshape(-1)
         state = keras.tree.map_structure(lambda values, order=order: ops.take(values, order, axis=0), state)
     best = written[:, 0]  # the beam is sorted
-    return best[:, : max(1, (best != PADDING).any(axis=0).sum())]
+    return best[:, : max(1, (best != PADDING_ID).any(axis=0).sum())]

@@ -30,6 +30,8 @@ from tqdm.auto import tqdm
 from urllib3.exceptions import HTTPError
 
 from utils import settings
+from utils._timeouts import within
+from utils.errors import CompanionError
 
 # For all hosts together, up to the first headers: after this a machine without network goes on with samples.
 ANSWER_SECONDS = 4
@@ -42,7 +44,7 @@ ABANDONED_SECONDS = 3600
 UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, ValueError)
 
 
-class Unavailable(settings.Stop):
+class Unavailable(CompanionError):
     """Data cannot be had; the message is one line that says why and what to do."""
 
 
@@ -71,7 +73,7 @@ class Source:
     @property
     def file(self) -> Path:
         """Where the cache keeps the file, once it is complete and right."""
-        return settings.cache_folder() / PurePosixPath(urlparse(self.url).path).name
+        return settings.cache_dir() / PurePosixPath(urlparse(self.url).path).name
 
     @property
     def part(self) -> Path:
@@ -81,7 +83,7 @@ class Source:
     @property
     def ready(self) -> Path:
         """What a loader reads: the unpacked folder, or the file itself."""
-        return settings.cache_folder() / self.folder if self.folder else self.file
+        return settings.cache_dir() / self.folder if self.folder else self.file
 
     @property
     def card(self) -> str:
@@ -142,8 +144,8 @@ def fetch(name: str, *, progress: bool = True, online: bool = True) -> Path:
             reasons.append("the quick profile never touches the network")
         resume = f" to resume at {_size(source.part) / 1e6:.1f} MB" if _size(source.part) else ""
     raise Unavailable(
-        f"{source.file.name} is not in {settings.shorten(source.file.parent)}: {'; '.join(reasons)}. "
-        f"Run `make data`{resume}, or put the right file at {settings.shorten(source.file)} yourself."
+        f"{source.file.name} is not in {settings.display_path(source.file.parent)}: {'; '.join(reasons)}. "
+        f"Run `make data`{resume}, or put the right file at {settings.display_path(source.file)} yourself."
     )
 
 
@@ -175,7 +177,7 @@ def unpack(name: str, *, online: bool = True) -> Path:
         except UNREADABLE as error:
             raise Unavailable(
                 f"{archive.name} cannot be unpacked ({' '.join(str(error).split())}): "
-                f"remove {settings.shorten(archive)} and run `make data`."
+                f"remove {settings.display_path(archive)} and run `make data`."
             ) from error
         except OSError:
             # Another process may have been faster; its folder is as complete as this one.
@@ -262,9 +264,7 @@ def _answer(url: str, start: int, patience: float) -> requests.Response:
     # Less, so that a host's second address gets its chance where the first one is a dead end.
     timeout = (0.75 * patience, STALL_SECONDS)
     try:
-        return settings.within(
-            patience, lambda: requests.get(url, headers=headers, stream=True, timeout=timeout)
-        )
+        return within(patience, lambda: requests.get(url, headers=headers, stream=True, timeout=timeout))
     except (TimeoutError, requests.Timeout) as error:
         raise _Refused(f"did not answer in {patience:.0f} s") from error
     except requests.exceptions.SSLError as error:
@@ -327,7 +327,7 @@ def _clear_disk_errors(source: Source) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = settings.shorten(settings.cache_folder())
+        where = settings.display_path(settings.cache_dir())
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             source.part.unlink(missing_ok=True)
             raise Unavailable(
@@ -353,7 +353,7 @@ def main() -> int:
             return 130
         rows.append({"data": source.title, "notebooks": " ".join(source.notebooks), "state": state})
     print(tabulate(rows, headers="keys", maxcolwidths=[36, None, 60], disable_numparse=True))
-    print(f"\nThe data are kept in {settings.shorten(settings.cache_folder())}.")
+    print(f"\nThe data are kept in {settings.display_path(settings.cache_dir())}.")
     return int(missing)
 
 

@@ -42,7 +42,7 @@ def use_style() -> None:
     )
 
 
-def show(figure, alt: str) -> None:
+def show_figure(figure, alt: str) -> None:
     """Put a figure into the notebook's output together with its text alternative, and close it.
 
     It is stored as PNG, and as JPEG where it holds photographs, which makes it five times smaller.
@@ -66,7 +66,7 @@ def show(figure, alt: str) -> None:
     display(data, metadata={f"image/{kind}": {"alt": alt}}, raw=True)
 
 
-def table(rows: list[dict]) -> None:
+def show_table(rows: list[dict]) -> None:
     """Show rows as a table, HTML where it can be drawn and plain text elsewhere. Put the baseline first."""
     from IPython.display import display
 
@@ -88,7 +88,7 @@ def table(rows: list[dict]) -> None:
     display(data, raw=True)
 
 
-def curves(histories: dict[str, dict], metric: str, title: str, alt: str) -> None:
+def plot_history(histories: dict[str, dict], metric: str, title: str, alt: str) -> None:
     """Draw a metric by epoch for one or more models: a colour each, training dashed, validation solid.
 
     Args:
@@ -109,11 +109,11 @@ def curves(histories: dict[str, dict], metric: str, title: str, alt: str) -> Non
     axes.set(title=title, xlabel="epoch", ylabel=metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    show(figure, alt)
+    show_figure(figure, alt)
 
 
-def bars(
-    values: dict[str, float], title: str, label: str, alt: str, *, errors=None, baseline=None, form="{:.1f}"
+def bar_chart(
+    values: dict[str, float], title: str, label: str, alt: str, *, errors=None, baseline=None, fmt="{:.1f}"
 ) -> None:
     """Draw one horizontal bar a name, its value written at the end, with error bars if they are known.
 
@@ -132,7 +132,7 @@ def bars(
     for row, name in enumerate(names):
         end = values[name] + (errors[name] if errors else 0)
         beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(form.format(values[name]), (end, row), **beside)
+        axes.annotate(fmt.format(values[name]), (end, row), **beside)
     if baseline:
         axes.axvline(baseline[1], color=RED, linestyle="--")
         top = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "center"}
@@ -142,7 +142,7 @@ def bars(
     axes.grid(axis="y", visible=False)
     axes.set(xlabel=label)
     axes.set_title(title, pad=24 if baseline else 8)
-    show(figure, alt)
+    show_figure(figure, alt)
 
 
 def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
@@ -166,18 +166,18 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
         interval, seconds = f"{errors[r['model']]:.1f}", f"{r['seconds']:.0f} s"
         size = f"{r['parameters']:,}"
         lines.append((r["model"], f"{r['accuracy']:.1%}", interval, size, seconds, r["notebook"][:2]))
-    table([dict(zip(head, line, strict=True)) for line in lines])
+    show_table([dict(zip(head, line, strict=True)) for line in lines])
     figure, axes = plt.subplots(figsize=(10, 1.8 + 0.55 * len(rows)))
     for place, r in enumerate(rows):
         axes.errorbar(100 * r["accuracy"], place, xerr=errors[r["model"]], fmt="o", color=BLUE, capsize=6)
     axes.set_yticks(range(len(rows)), [r["model"] for r in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="test accuracy in %, with its 95% interval")
     axes.set_title(f"The same {rows[0]['tested']:,} reviews for every model")
-    show(figure, alt)
+    show_figure(figure, alt)
 
 
 def heatmap(
-    values, title: str, alt: str, *, rows=None, columns=None, label="", diverging=False, form="{:.2f}"
+    values, title: str, alt: str, *, rows=None, columns=None, label="", diverging=False, fmt="{:.2f}"
 ) -> None:
     """Draw a matrix as colours, numbers written into the cells while they are few enough to be read.
 
@@ -208,12 +208,12 @@ def heatmap(
         for (row, column), value in np.ndenumerate(values):
             red, green, blue, _ = image.cmap(image.norm(value))
             ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-            axes.text(column, row, form.format(value), ha="center", va="center", color=ink, fontsize=12)
+            axes.text(column, row, fmt.format(value), ha="center", va="center", color=ink, fontsize=12)
     figure.colorbar(image, ax=axes, label=label)
-    show(figure, alt)
+    show_figure(figure, alt)
 
 
-def sheet(pictures, columns: int) -> np.ndarray:
+def image_grid(pictures, columns: int) -> np.ndarray:
     """Lay pictures out in rows, in reading order, as one picture of the same values.
 
     Args:
@@ -228,7 +228,7 @@ def sheet(pictures, columns: int) -> np.ndarray:
     return rows.reshape(count // columns * height, columns * width, channels)
 
 
-def pictures(shown: dict[str, np.ndarray], alt: str, title: str = "", columns: int = 3) -> None:
+def show_images(shown: dict[str, np.ndarray], alt: str, title: str = "", columns: int = 3) -> None:
     """Show pictures side by side, each under its name.
 
     Args:
@@ -253,10 +253,10 @@ def pictures(shown: dict[str, np.ndarray], alt: str, title: str = "", columns: i
         axes.set_title(name, fontsize=15)
     if title:
         figure.suptitle(title, fontsize=19, weight="bold")
-    show(figure, alt)
+    show_figure(figure, alt)
 
 
-def animation(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
+def show_gif(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
     """Put a short animation into the output, as a GIF that runs forever.
 
     Args:
@@ -275,3 +275,34 @@ def animation(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
     first.save(gif, format="gif", save_all=True, append_images=others, duration=pause, loop=0)
     data = {"image/gif": base64.b64encode(gif.getvalue()).decode(), "text/plain": f"[Animation: {alt}]"}
     display(data, metadata={"image/gif": {"alt": alt}}, raw=True)
+
+
+def translation_leaderboard(rows: list[dict], alt: str) -> None:
+    """Show what each translator reached: a table, then its BLEU as bars.
+
+    Args:
+        rows: from `tracking.leaderboard("translation", ...)`, baselines among them, which have no accuracy,
+            parameters, seconds or speed.
+        alt: text alternative of the figure.
+    """
+    rows = sorted(rows, key=lambda row: row["bleu"])
+
+    def cell(row, key, form):
+        return form.format(row[key]) if row.get(key) is not None else ""
+
+    show_table(
+        [
+            {
+                "translator": row["model"],
+                "BLEU": cell(row, "bleu", "{:.1f}"),
+                "chrF": cell(row, "chrf", "{:.1f}"),
+                "next token": cell(row, "accuracy", "{:.1%}"),
+                "parameters": cell(row, "parameters", "{:,}"),
+                "training": cell(row, "seconds", "{:.0f} s"),
+                "sentences/s": cell(row, "pace", "{:,.0f}"),
+                "notebook": row["notebook"][:2],
+            }
+            for row in rows
+        ]
+    )
+    bar_chart({row["model"]: row["bleu"] for row in rows}, "BLEU on the same test sentences", "BLEU", alt)

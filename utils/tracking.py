@@ -1,17 +1,12 @@
-"""What a notebook leaves behind: the Weights & Biases log of each training, leaderboard rows, a summary.
+"""The Weights & Biases log of each training.
 
-How models are trained, saved or drawn does not belong here.
+What a notebook found belongs in `results`.
 """
 
 import contextlib
-import errno
-import hashlib
 import io
-import json
 import netrc
 import os
-import platform
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -19,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from utils import settings
+from utils._timeouts import within
 
 PROJECT = "deep-learning-companion"
 SERVER = "https://api.wandb.ai"
@@ -37,7 +33,7 @@ MODES = {
     "disabled": "disabled",
 }
 
-_session = SimpleNamespace(failed=None, run=None, unsaved={})
+_session = SimpleNamespace(failed=None, run=None)
 
 
 def mode() -> str:
@@ -52,7 +48,7 @@ def mode() -> str:
         settings.Stop: `WANDB_MODE` has a value that W&B does not know.
     """
     if os.environ.get("WANDB_MODE", "").strip():
-        asked = MODES[settings.one_of("WANDB_MODE", tuple(MODES), "online")]
+        asked = MODES[settings.read_environment("WANDB_MODE", tuple(MODES), "online")]
     else:
         asked = "online" if settings.profile() != "quick" and _account()[1] else "offline"
     return "offline" if asked == "online" and _session.failed == _account() else asked
@@ -114,13 +110,13 @@ class Run:
         self.finish(exit_code=1 if kind else 0)
 
     @property
-    def where(self) -> str:
+    def location(self) -> str:
         """Say in one line where the log is, how to look at it and how to upload it."""
         if self._run is None:
             return "W&B: not logged"
         if not self._offline:
             return f"W&B log: {self._run.url}"
-        path = settings.shorten(self._folder)
+        path = settings.display_path(self._folder)
         return f"W&B log in {path}: look at it with `wandb leet {path}`, upload it with `wandb sync {path}`"
 
     def log(self, values: dict, step: int | None = None) -> None:
@@ -135,7 +131,7 @@ class Run:
             lambda: self._run.log(values, step=None if step is None else max(step, int(self._run.step)))
         )
 
-    def table(self, key: str, rows: list[dict]) -> None:
+    def log_table(self, key: str, rows: list[dict]) -> None:
         """Log a table.
 
         Args:
@@ -153,7 +149,7 @@ class Run:
 
         self._try(log)
 
-    def picture(self, key: str, picture, caption: str | None = None) -> None:
+    def log_image(self, key: str, picture, caption: str | None = None) -> None:
         """Log a picture.
 
         Args:
@@ -201,7 +197,7 @@ class Run:
         try:
             # wandb keeps to FINISH_SECONDS itself; a server that is known to be dead is not waited for again.
             limit = 2 if self._given_up else FINISH_SECONDS + 1
-            settings.within(limit, lambda: self._run.finish(exit_code=exit_code))
+            within(limit, lambda: self._run.finish(exit_code=exit_code))
         except TimeoutError:
             self._give_up()
         except Exception as error:
@@ -211,7 +207,7 @@ class Run:
         if self._run is None or self._given_up:
             return
         try:
-            settings.within(LOG_SECONDS, action)
+            within(LOG_SECONDS, action)
         except TimeoutError:
             self._give_up()
         except Exception as error:
@@ -222,7 +218,7 @@ class Run:
         if not self._offline:
             _session.failed = _account()
         self._given_up = self._offline = True
-        path = settings.shorten(self._folder)
+        path = settings.display_path(self._folder)
         self._tell(f"the server stopped answering; the log is safe in {path}, `wandb sync {path}` uploads it")
         if self._finished:
             _forget_service()
@@ -231,154 +227,6 @@ class Run:
         if not self._told:
             self._told = True
             print(f"W&B: {line}.")
-
-
-def kept(name: str, make, run: Run, **facts) -> list[np.ndarray]:
-    """Return pictures that were made before from the same facts, else make them, keeping each at once.
-
-    They stand in the notebook's run folder, so that a dead kernel loses none that was made. A row of pictures
-    that was cut short is made anew, over the old ones.
-
-    Args:
-        name: of the pictures, as a reader knows it.
-        make: takes nothing and yields pictures (height, width, 3) of values from 0 to 255, the result last.
-        run: gets each new picture, by step.
-        facts: everything else that the pictures depend on; the profile counts without being named.
-
-    Returns:
-        All of them, (height, width, 3) of uint8.
-    """
-    from PIL import Image
-
-    told = json.dumps([facts, settings.profile()], sort_keys=True, default=_plain)
-    label = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
-    number = hashlib.sha256(told.encode()).hexdigest()[:10]
-    folder = settings.runs_folder() / settings.notebook() / "pictures" / f"{label}-{number}"
-    finished = folder / "finished"
-    try:
-        count = int(finished.read_text())
-        return [_read_picture(folder / f"{number:03d}.png") for number in range(count)]
-    except (OSError, ValueError, SyntaxError):
-        pass  # not made yet, or cut short
-    found, full = [], None
-    for number, picture in enumerate(make()):
-        found.append(np.clip(np.round(np.asarray(picture)), 0, 255).astype("uint8"))
-        run.picture(name, found[-1], f"step {number}")
-        try:
-            finished.unlink(missing_ok=True)
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(found[-1]).save(folder / f"{number:03d}.png")
-        except OSError as error:
-            full = error
-    try:
-        if full is None:
-            finished.write_text(str(len(found)))
-    except OSError as error:
-        full = error
-    if full is not None:
-        print(f"{name} is not saved ({full.strerror}), the notebook goes on.")
-    return found
-
-
-def _read_picture(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def record(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
-    """Add a model's results to the leaderboard file; the newest row of a model counts.
-
-    Args:
-        model: name of the row.
-        data: "real" or "sample"; the two are never shown together.
-        board: which leaderboard.
-        numbers: the columns, for example accuracy, parameters and seconds.
-
-    Where the file cannot be written, a line says so and the row counts in this kernel alone.
-    """
-    about = {"model": model, "notebook": settings.notebook(), "profile": settings.profile(), "data": data}
-    line = json.dumps(about | numbers, default=_plain).encode() + b"\n"
-    path = _board(board)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One unbuffered append: notebooks that run side by side lose no row, a kill spoils its own at most.
-        with path.open("ab+", buffering=0) as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = (
-                        b"\n" + line
-                    )  # behind a row that a kill cut off, or one being written: a blank line at most
-            if file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        _session.unsaved.setdefault(path, []).append(line.decode())
-        print(f"{model} is not saved to {settings.shorten(path)} ({error.strerror}), the notebook goes on.")
-
-
-def leaderboard(board: str = "reviews", *, data: str) -> list[dict]:
-    """Return the newest row of each model for the profile in force and these data.
-
-    Args:
-        board: which leaderboard.
-        data: "real" or "sample".
-
-    Returns:
-        Dicts with model, notebook, profile, data and the numbers that were recorded, in the order of the
-        notebooks, and within one in the order in which the models first appeared.
-    """
-    rows = {}
-    path = _board(board)
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for line in [*lines, *_session.unsaved.get(path, ())]:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut off by a kill
-        if (row["profile"], row["data"]) == (settings.profile(), data):
-            rows[row["model"]] = row
-    return sorted(rows.values(), key=lambda row: row["notebook"])
-
-
-def summary(headline: str, *, data: str, **numbers) -> None:
-    """Write what the notebook found to `summary.json` in its run folder.
-
-    Args:
-        headline: the result in a few words, with its baseline.
-        data: "real" or "sample".
-        numbers: every number that the notebook claims.
-
-    Where the file cannot be written, a line says so.
-    """
-    loaded = {name: sys.modules[name].__version__ for name in ("keras", "tensorflow") if name in sys.modules}
-    found = {
-        "notebook": settings.notebook(),
-        "profile": settings.profile(),
-        "data": data,
-        "headline": headline,
-        "numbers": numbers,
-        "versions": {"python": platform.python_version()} | loaded,
-    }
-    path = settings.run_folder() / "summary.json"
-    partial = path.with_suffix(".part")
-    try:
-        partial.write_text(json.dumps(found, indent=1, default=_plain) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        print(f"summary.json is not saved ({error.strerror}), the notebook goes on.")
-
-
-def _board(board: str) -> Path:
-    return settings.runs_folder() / f"leaderboard-{board}.jsonl"
-
-
-def _plain(value):
-    """Turn a number or an array of NumPy or TensorFlow into one that JSON knows."""
-    return value.tolist() if hasattr(value, "tolist") else float(value)
 
 
 def _bytes(picture):
@@ -430,7 +278,7 @@ def _why_not_online() -> str:
         return "" if answer.ok else f"{host} answered {answer.status_code}"
 
     try:
-        return settings.within(ANSWER_SECONDS, ask)
+        return within(ANSWER_SECONDS, ask)
     except (TimeoutError, requests.Timeout):
         return f"{host} did not answer in {ANSWER_SECONDS} s"
     except requests.ConnectionError:
@@ -443,8 +291,8 @@ def _begin(where: str, name: str, config: dict):
     # Error reports would go over the network, from an offline run too. Without the notebook's name, wandb
     # asks every Jupyter server that it knows of. Both are read when it is imported or set up.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    os.environ.setdefault("WANDB_NOTEBOOK_NAME", f"{settings.notebook()}.ipynb")
-    folder = settings.run_folder()
+    os.environ.setdefault("WANDB_NOTEBOOK_NAME", f"{settings.notebook_name()}.ipynb")
+    folder = settings.output_dir()
     folder.mkdir(exist_ok=True)  # raises where wandb would turn to a folder of its own without a word
     server, key = _account()
     # The key is handed over, because wandb prompts for one that it does not find.
@@ -460,7 +308,7 @@ def _begin(where: str, name: str, config: dict):
         flush = {name: value for name, value in flush.items() if name in wandb.Settings.model_fields}
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
-            group=settings.notebook(),
+            group=settings.notebook_name(),
             name=name,
             tags=[settings.profile()],
             config=config,
@@ -491,4 +339,4 @@ def _forget_service() -> None:
     import wandb
 
     with contextlib.suppress(Exception):
-        settings.within(1, wandb.teardown)
+        within(1, wandb.teardown)

@@ -7,9 +7,9 @@ nothing else to do.
 
 import time
 
-from utils import datasets, settings
+from utils import datasets, notebook
 
-settings.start("benchmark")
+notebook.start("benchmark")
 
 import keras
 import tensorflow as tf
@@ -33,8 +33,8 @@ def seconds(dataset, places):
 
 def main():
     """Measure both ways and print their ratio."""
-    reviews = datasets.reviews(validation=1, test=1)
-    settings.banner(reviews)
+    reviews = datasets.load_reviews(validation=1, test=1)
+    notebook.banner(reviews)
     vectorizer = keras.layers.TextVectorization(20_000, output_mode="multi_hot", ngrams=2)
     vectorizer.adapt(tf.data.Dataset.from_tensor_slices(reviews.train.texts).batch(256))
     source = tf.data.Dataset.from_tensor_slices((reviews.train.texts, reviews.train.labels))

@@ -7,9 +7,11 @@ sizes otherwise, one run, about ten minutes on two cores; the machine should hav
 
 import time
 
-from utils import datasets, layers, settings, training
+from utils import datasets, notebook
+from utils.batching import bucket_by_length
+from utils.models import transformer
 
-settings.start("benchmark")
+notebook.start("benchmark")
 
 import keras
 import numpy as np
@@ -19,7 +21,7 @@ TRAIN, TEST, LENGTH, EPOCHS, BATCH = 2_000, 2_000, 600, 2, 32
 DIM, DENSE, HEADS = 256, 32, 2
 
 
-class BookEncoder(layers.TransformerEncoder):
+class BookEncoder(transformer.TransformerEncoder):
     """The encoder with the book's `key_dim`: every head as large as the embedding."""
 
     def __init__(self, *sizes, **knobs):
@@ -41,7 +43,7 @@ def classifier(encoder, pool, vocabulary):
     """Return a compiled classifier of token ids; the seed is the same for both."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((None,), dtype="int64")
-    vectors = layers.PositionalEmbedding(LENGTH, vocabulary, DIM)(inputs)
+    vectors = transformer.PositionalEmbedding(LENGTH, vocabulary, DIM)(inputs)
     hidden = keras.layers.Dropout(0.5)(pool(encoder(DIM, DENSE, HEADS)(vectors)))
     model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(hidden))
     model.compile(keras.optimizers.Adam(5e-4), "binary_crossentropy", metrics=["accuracy"])
@@ -62,8 +64,8 @@ def measure(name, model, feed, held_out):
 
 def main():
     """Measure both ways and print their ratio."""
-    reviews = datasets.reviews(TRAIN, 1, TEST)
-    settings.banner(reviews)
+    reviews = datasets.load_reviews(TRAIN, 1, TEST)
+    notebook.banner(reviews)
     vectorizer = keras.layers.TextVectorization(20_000, ragged=True)
     vectorizer.adapt(tf.data.Dataset.from_tensor_slices(reviews.train.texts).batch(256))
     tokens = {part: vectorizer(getattr(reviews, part).texts)[:, :LENGTH] for part in ("train", "test")}
@@ -81,9 +83,9 @@ def main():
     )
     fast = measure(
         "like lengths, key_dim = embed_dim / heads",
-        classifier(layers.TransformerEncoder, keras.layers.GlobalAveragePooling1D(), size),
-        training.like_lengths(tokens["train"], labels["train"], BATCH, seed=0),
-        training.like_lengths(tokens["test"], labels["test"], 64),
+        classifier(transformer.TransformerEncoder, keras.layers.GlobalAveragePooling1D(), size),
+        bucket_by_length(tokens["train"], labels["train"], BATCH, seed=0),
+        bucket_by_length(tokens["test"], labels["test"], 64),
     )
     print(f"ratio {fast / slow:.1f}")
 

@@ -10,9 +10,11 @@ nothing else to do.
 import time
 from types import SimpleNamespace
 
-from utils import backbones, datasets, settings
+from utils import datasets, notebook
+from utils.models import pretrained
+from utils.models.pretrained import to_batch, to_image
 
-settings.start("benchmark")
+notebook.start("benchmark")
 
 import keras
 import numpy as np
@@ -36,27 +38,27 @@ def notebook_way(network, photograph, painting):
     cells = define(
         "08_style_transfer",
         *("distance", "downhill", "gram", "style_loss", "variation", "transfer_loss"),
-        **{"tf": tf, "ops": ops, "as_batch": backbones.as_batch, "network": network},
+        **{"tf": tf, "ops": ops, "as_batch": to_batch, "network": network},
         **{"STYLE": STYLE, "cfg": CFG},
     )
     slope = cells["downhill"](cells["transfer_loss"](photograph, painting))
-    canvas, optimizer = keras.Variable(backbones.as_batch(photograph)), keras.optimizers.Adam(CFG.rate)
+    canvas, optimizer = keras.Variable(to_batch(photograph)), keras.optimizers.Adam(CFG.rate)
 
     def step():
         optimizer.apply([slope(canvas.value)[1]], [canvas])
         canvas.assign(ops.clip(canvas, 0, 255))
 
     judge = cells["style_loss"](network, painting)
-    features = network.features(STYLE)
+    features = network.feature_extractor(STYLE)
     return canvas, step, tf.function(lambda picture: judge(features(picture)))
 
 
 def book_way(network, photograph, painting, rate, stronger):
     """Return the book's start, and a function that takes one of its steps, with its weights and its SGD."""
     content_layer, size = "block5_conv2", photograph.shape[0] * photograph.shape[1]
-    features = network.features({content_layer, *STYLE})
-    fixed = ops.concatenate([backbones.as_batch(photograph), backbones.as_batch(painting)])
-    canvas = keras.Variable(backbones.as_batch(photograph))
+    features = network.feature_extractor({content_layer, *STYLE})
+    fixed = ops.concatenate([to_batch(photograph), to_batch(painting)])
+    canvas = keras.Variable(to_batch(photograph))
     falling = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps=100, decay_rate=0.96)
     optimizer = keras.optimizers.SGD(falling)
 
@@ -103,13 +105,13 @@ def walk(name, canvas, step, judge, steps, enough=0.0):
 
 def main():
     """Measure both ways and print the ratios."""
-    pictures, network = datasets.pictures(None, SIZE), backbones.painter()
-    settings.banner(network, pictures)
+    pictures, network = datasets.load_images(None, SIZE), pretrained.style_backbone()
+    notebook.banner(network, pictures)
     photograph, painting = (
         next(iter(shelf.values())) for shelf in (pictures.photographs, pictures.paintings)
     )
     height, width = photograph.shape[:2]  # the book gives the painting the photograph's shape
-    painting = backbones.as_picture(ops.image.resize(backbones.as_batch(painting), (height, width)))
+    painting = to_image(ops.image.resize(to_batch(painting), (height, width)))
     canvas, step, judge = notebook_way(network, photograph, painting)
     losses, seconds = walk("the notebook's way", canvas, step, judge, STEPS)
     stronger = STRONGER["VGG16" in network.label]

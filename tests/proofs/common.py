@@ -134,9 +134,9 @@ def run_notebook(
             try:
                 text += kernel.run(cell)
             except CellExecutionError as error:
-                if relief is None or error.ename != "Stop":
+                if relief is None or error.ename != "CompanionError":
                     raise
-                text += [f"Stop: {error.evalue}\n", kernel.hidden(relief), *kernel.run(cell)]
+                text += [f"CompanionError: {error.evalue}\n", kernel.hidden(relief), *kernel.run(cell)]
     return "".join(text)
 
 

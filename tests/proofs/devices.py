@@ -12,7 +12,7 @@ import sys
 import time
 
 from tests.proofs import common
-from utils import settings
+from utils import notebook, settings
 
 LENGTH, WORDS, DIM, BATCH, EPOCHS = 12, 40, 16, 16, 2
 
@@ -33,29 +33,33 @@ def train(kind: str, even: bool, kill: int | None = None) -> dict:
     import numpy as np
     import tensorflow as tf
 
-    from utils import layers, training, translation
+    from utils.batching import bucket_by_length
+    from utils.callbacks import resume_callbacks
+    from utils.models import seq2seq, transformer
 
     random = np.random.default_rng(0)
     lengths = np.full(128, LENGTH) if even else random.integers(3, LENGTH + 1, 121)
     tokens = tf.RaggedTensor.from_row_lengths(random.integers(4, WORDS, lengths.sum()), lengths)
     keras.utils.set_random_seed(0)
     read = keras.Input((None,), dtype="int64")
-    encoded = layers.TransformerEncoder(DIM, DIM, 2)(layers.PositionalEmbedding(LENGTH, WORDS, DIM)(read))
+    encoded = transformer.TransformerEncoder(DIM, DIM, 2)(
+        transformer.PositionalEmbedding(LENGTH, WORDS, DIM)(read)
+    )
     seed = None if even else 3
     if kind == "encoder":
         pooled = keras.layers.GlobalAveragePooling1D()(encoded)
         model = keras.Model(read, keras.layers.Dense(1, activation="sigmoid")(pooled))
         model.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy", metrics=["accuracy"])
         labels = (tokens == 7).to_tensor().numpy().any(axis=1).astype("uint8")
-        data = training.like_lengths(tokens, labels, BATCH, seed)
+        data = bucket_by_length(tokens, labels, BATCH, seed)
     else:
         written = keras.Input((None,), dtype="int64")
-        vectors = layers.PositionalEmbedding(LENGTH, WORDS, DIM)(written)
-        decoded = layers.TransformerDecoder(DIM, DIM, 2)(vectors, encoded)
+        vectors = transformer.PositionalEmbedding(LENGTH, WORDS, DIM)(written)
+        decoded = transformer.TransformerDecoder(DIM, DIM, 2)(vectors, encoded)
         model = keras.Model([read, written], keras.layers.Dense(WORDS)(decoded))
-        data = translation.batches(tokens, tokens[:, ::-1], BATCH, seed)
-        translation.compile(model, 1e-2, EPOCHS * len(data))
-    calls = training.callbacks(f"{kind} {even}", config={}, data=data, monitor=None)
+        data = seq2seq.teacher_forcing_batches(tokens, tokens[:, ::-1], BATCH, seed)
+        seq2seq.compile_seq2seq(model, 1e-2, EPOCHS * len(data))
+    calls = resume_callbacks(f"{kind} {even}", depends_on={}, data=data, monitor=None)
     if kill is not None:
         dies = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: epoch == kill and os._exit(9)
@@ -63,7 +67,7 @@ def train(kind: str, even: bool, kill: int | None = None) -> dict:
         calls.append(dies)
     history = model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=calls)
     weights = float(sum(np.abs(value).sum() for value in model.get_weights()))
-    return {"losses": history.history["loss"], "weights": weights, "devices": settings.devices()}
+    return {"losses": history.history["loss"], "weights": weights, "devices": settings.device_summary()}
 
 
 def elsewhere(devices: int, jobs: list[list], runs) -> list[dict]:
@@ -86,7 +90,7 @@ def apart(one: dict, other: dict) -> float:
 def main() -> int:
     """Compare one device with two, then run the two notebooks on two."""
     if sys.argv[1:2] == ["child"]:
-        settings.start("99_devices")
+        notebook.start("99_devices")
         for job in json.loads(sys.argv[2]):
             print(json.dumps(train(*job)), flush=True)
         return 0

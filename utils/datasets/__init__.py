@@ -13,7 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import downloads, drawings, paintings, samples, sentences, settings
+from utils import downloads, settings
+from utils.errors import CompanionError
+from utils.synthetic import paintings
+from utils.synthetic.digits import DIGITS_CARD, draw_digits
+from utils.synthetic.faces import FACES_CARD, draw_faces
+from utils.synthetic.reviews import REVIEWS_CARD, generate_reviews
+from utils.synthetic.sentence_pairs import PAIRS_CARD, generate_pairs, part_of
 
 SIZES = {"train": 20_000, "validation": 5_000, "test": 25_000}
 PAIRS = {"train": 80_000, "validation": 10_000, "test": 10_000}
@@ -185,12 +191,7 @@ class Faces:
         return f"faces: {kinds[self.source]}"
 
 
-def wanted() -> str:
-    """Which data a reader asks for: `COMPANION_DATA`, "auto" (real, else the sample), "real" or "sample"."""
-    return settings.one_of("COMPANION_DATA", ("auto", "real", "sample"), "auto")
-
-
-def reviews(train: int | None = None, validation: int | None = None, test: int | None = None) -> Reviews:
+def load_reviews(train: int | None = None, validation: int | None = None, test: int | None = None) -> Reviews:
     """Load film reviews: IMDB (Maas et al. 2011) where it can be had, else the built-in sample.
 
     The session's split: a fixed fifth of IMDB's 25,000 training reviews is the validation set; its
@@ -205,20 +206,20 @@ def reviews(train: int | None = None, validation: int | None = None, test: int |
         downloads.Unavailable: `COMPANION_DATA=real` and IMDB cannot be had.
     """
     counts = _counts("reviews", SIZES, train=train, validation=validation, test=test)
-    if wanted() != "sample":
+    if settings.data_mode() != "sample":
         try:
             folder = downloads.locate("imdb")
             parts = {part: _read(paths) for part, paths in _imdb_files(folder, counts).items()}
             return Reviews(**parts, source="real", card=downloads.sources()["imdb"].card)
         except downloads.Unavailable as reason:
-            if wanted() == "real":
+            if settings.data_mode() == "real":
                 raise
             print(f"Using the built-in sample of reviews: {reason}")
     parts = {part: _sample(part, count) for part, count in counts.items()}
-    return Reviews(**parts, source="sample", card=samples.REVIEWS_CARD)
+    return Reviews(**parts, source="sample", card=REVIEWS_CARD)
 
 
-def sentence_pairs(
+def load_sentence_pairs(
     train: int | None = None,
     validation: int | None = None,
     test: int | None = None,
@@ -239,7 +240,7 @@ def sentence_pairs(
         downloads.Unavailable: `COMPANION_DATA=real` and spa-eng cannot be had.
     """
     counts = _counts("pairs", PAIRS, train=train, validation=validation, test=test)
-    asked = source or wanted()
+    asked = source or settings.data_mode()
     if asked != "sample":
         try:
             parts = _spa_eng(downloads.locate("spa_eng") / "spa.txt", counts)
@@ -249,12 +250,12 @@ def sentence_pairs(
                 raise
             print(f"Using the built-in sample of sentence pairs: {reason}")
     parts = {
-        part: Pairs(*map(list, zip(*sentences.pairs(part, n), strict=True))) for part, n in counts.items()
+        part: Pairs(*map(list, zip(*generate_pairs(part, n), strict=True))) for part, n in counts.items()
     }
-    return SentencePairs(**parts, source="sample", card=sentences.PAIRS_CARD)
+    return SentencePairs(**parts, source="sample", card=PAIRS_CARD)
 
 
-def digits(train: int | None = None, test: int | None = None) -> Digits:
+def load_digits(train: int | None = None, test: int | None = None) -> Digits:
     """Load digits: MNIST (LeCun et al. 1998) where it can be had, else digits drawn from fonts.
 
     The first n digits of a part are the same whatever n is.
@@ -267,7 +268,7 @@ def digits(train: int | None = None, test: int | None = None) -> Digits:
         downloads.Unavailable: `COMPANION_DATA=real` and MNIST cannot be had.
     """
     counts = _counts("digits", DIGITS, train=train, test=test)
-    if wanted() != "sample":
+    if settings.data_mode() != "sample":
         try:
             found = _mnist()
             parts = {
@@ -276,14 +277,14 @@ def digits(train: int | None = None, test: int | None = None) -> Digits:
             }
             return Digits(**parts, source="real", card=downloads.sources()["mnist"].card)
         except downloads.Unavailable as reason:
-            if wanted() == "real":
+            if settings.data_mode() == "real":
                 raise
             print(f"Using the built-in sample of digits: {reason}")
-    parts = {part: LabelledImages(*drawings.digits(n, seed=part)) for part, n in counts.items()}
-    return Digits(**parts, source="sample", card=drawings.DIGITS_CARD)
+    parts = {part: LabelledImages(*draw_digits(n, seed=part)) for part, n in counts.items()}
+    return Digits(**parts, source="sample", card=DIGITS_CARD)
 
 
-def faces(
+def load_faces(
     train: int | None = None,
     test: int | None = None,
     size: int = 64,
@@ -308,29 +309,29 @@ def faces(
         downloads.Unavailable: real faces are asked for and CelebA is not there.
     """
     if not 16 <= size <= 256:
-        raise settings.Stop(f"faces of size={size} asked for: give 16 to 256 pixels.")
+        raise CompanionError(f"faces of size={size} asked for: give 16 to 256 pixels.")
     if folder is not None:
         paths = [p for p in Path(folder).expanduser().rglob("*") if p.suffix.lower() in PICTURE_FILES]
         parts = _photographed(paths, size, train=train, test=test)
         if parts is None:
-            raise settings.Stop(f"fewer than two pictures in {settings.shorten(folder)} can be read.")
-        return Faces(**parts, source="folder", card=f"pictures in {settings.shorten(folder)}")
-    asked = source or wanted()
-    place = settings.cache_folder() / "celeba" / "img_align_celeba"
+            raise CompanionError(f"fewer than two pictures in {settings.display_path(folder)} can be read.")
+        return Faces(**parts, source="folder", card=f"pictures in {settings.display_path(folder)}")
+    asked = source or settings.data_mode()
+    place = settings.cache_dir() / "celeba" / "img_align_celeba"
     if asked != "sample":
         parts = _photographed(list(place.glob("*.jpg")), size, train=train, test=test)
         if parts is not None:
             return Faces(**parts, source="real", card=CELEBA_CARD)
         if asked == "real":
             raise downloads.Unavailable(
-                f"CelebA is not there: put its pictures into {settings.shorten(place)} (see data/README.md)."
+                f"CelebA is not there: put its pictures into {settings.display_path(place)} (see data/README.md)."
             )
     counts = _counts("faces", DRAWN_FACES, train=train, test=test)
-    parts = {part: FaceImages(*drawings.faces(n, size, seed=part)) for part, n in counts.items()}
-    return Faces(**parts, source="sample", card=drawings.FACES_CARD)
+    parts = {part: FaceImages(*draw_faces(n, size, seed=part)) for part, n in counts.items()}
+    return Faces(**parts, source="sample", card=FACES_CARD)
 
 
-def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
+def load_images(folder: str | Path | None = None, max_side: int = 512) -> Pictures:
     """Load photographs and paintings: the session's where they are in the cache, else the built-in sample.
 
     The session's two are looked for in `pictures` of the cache, as golden_gate.jpg and starry_night.jpg; the
@@ -351,25 +352,25 @@ def pictures(folder: str | Path | None = None, longest: int = 512) -> Pictures:
         for path in sorted(Path(folder).expanduser().glob("*")):
             if path.suffix.lower() in PICTURE_FILES:
                 try:
-                    found[path.stem] = _wide_enough(read_picture(path, longest), path, longest)
-                except settings.Stop as reason:
+                    found[path.stem] = _wide_enough(load_image(path, max_side), path, max_side)
+                except CompanionError as reason:
                     print(f"Left out: {reason}")
         if not found:
-            raise settings.Stop(f"no picture in {settings.shorten(folder)}: put .jpg or .png files there.")
-        return Pictures(found, _painted(longest), "folder", f"pictures in {settings.shorten(folder)}")
-    session = [
-        settings.cache_folder() / "pictures" / f"{name}.jpg" for name in ("golden_gate", "starry_night")
-    ]
+            raise CompanionError(
+                f"no picture in {settings.display_path(folder)}: put .jpg or .png files there."
+            )
+        return Pictures(found, _painted(max_side), "folder", f"pictures in {settings.display_path(folder)}")
+    session = [settings.cache_dir() / "pictures" / f"{name}.jpg" for name in ("golden_gate", "starry_night")]
     there = all(path.is_file() for path in session)
-    if wanted() == "real" and not there:
+    if settings.data_mode() == "real" and not there:
         raise downloads.Unavailable(
             f"the session's pictures are not there: put {' and '.join(path.name for path in session)} into "
-            f"{settings.shorten(session[0].parent)}."
+            f"{settings.display_path(session[0].parent)}."
         )
-    photographs, painted = _photographs(longest), _painted(longest)
-    if wanted() == "sample" or not there:
+    photographs, painted = _photographs(max_side), _painted(max_side)
+    if settings.data_mode() == "sample" or not there:
         return Pictures(photographs, painted, "sample", paintings.PAINTINGS_CARD)
-    bridge, night = (read_picture(path, longest) for path in session)
+    bridge, night = (load_image(path, max_side) for path in session)
     photographs, painted = {"golden gate": bridge} | photographs, {"The Starry Night": night} | painted
     return Pictures(photographs, painted, "real", "the session's photograph and painting")
 
@@ -378,14 +379,14 @@ def _wide_enough(picture: np.ndarray, path: Path, longest: int) -> np.ndarray:
     # The networks halve a picture four times and more: of a sliver nothing would be left.
     height, width = picture.shape[:2]
     if max(height, width) < min(64, longest) or max(height, width) > 4 * min(height, width):
-        raise settings.Stop(
-            f"{settings.shorten(path)} is too small or too narrow, {width} by {height} pixels: crop it to "
+        raise CompanionError(
+            f"{settings.display_path(path)} is too small or too narrow, {width} by {height} pixels: crop it to "
             "4:1 at most, of 64 pixels at least."
         )
     return picture
 
 
-def read_picture(path: str | Path, longest: int = 512) -> np.ndarray:
+def load_image(path: str | Path, max_side: int = 512) -> np.ndarray:
     """Read a picture of any kind as colours, upright, transparent parts on white.
 
     Args:
@@ -401,7 +402,7 @@ def read_picture(path: str | Path, longest: int = 512) -> np.ndarray:
     from PIL import Image
 
     picture = _opened(path)
-    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return np.asarray(picture)
 
 
@@ -422,19 +423,19 @@ def _opened(path: str | Path, shortest: int | None = None):
                 picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
             return picture.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise settings.Stop(
-            f"{settings.shorten(path)} is not a picture that can be read ({error})."
+        raise CompanionError(
+            f"{settings.display_path(path)} is not a picture that can be read ({error})."
         ) from error
 
 
-def _face(path: Path, size: int) -> np.ndarray | settings.Stop:
+def _face(path: Path, size: int) -> np.ndarray | CompanionError:
     """Read the square that holds the face, (size, size, 3) of uint8, or say why it cannot be read."""
     from PIL import Image
 
     try:
         # Twice as large as it will be: what shrinks it then has enough to average.
         picture = _opened(path, 2 * size * CELEBA_SIZE[0] // (CELEBA_BOX[2] - CELEBA_BOX[0]))
-    except settings.Stop as reason:
+    except CompanionError as reason:
         return reason
     width, height = picture.size
     shaped = abs(width * CELEBA_SIZE[1] - height * CELEBA_SIZE[0]) <= 2 * max(CELEBA_SIZE)
@@ -456,7 +457,7 @@ def _photographed(paths: list[Path], size: int, **asked: int | None) -> dict[str
     for part, count in asked.items():
         pool = pools[part]
         if count is not None and count < 1:
-            raise settings.Stop(f"{part}={count:,} faces asked for: give 1 or more.")
+            raise CompanionError(f"{part}={count:,} faces asked for: give 1 or more.")
         count = len(pool) if count is None else count
         found, place = [], 0
         with ThreadPoolExecutor(4) as workers:
@@ -464,7 +465,7 @@ def _photographed(paths: list[Path], size: int, **asked: int | None) -> dict[str
                 chunk = pool[place : place + count - len(found)]
                 place += len(chunk)
                 for face in workers.map(lambda path: _face(path, size), chunk):
-                    if isinstance(face, settings.Stop):
+                    if isinstance(face, CompanionError):
                         print(f"Left out: {face}")
                     else:
                         found.append(face)
@@ -485,7 +486,7 @@ def _mnist() -> dict[str, np.ndarray]:
         found = _mnist_arrays(path)
     if found is None:
         raise downloads.Unavailable(
-            f"{settings.shorten(path)} does not hold MNIST: delete it, run `make data`."
+            f"{settings.display_path(path)} does not hold MNIST: delete it, run `make data`."
         )
     return found
 
@@ -515,9 +516,7 @@ def _photographs(longest: int) -> dict[str, np.ndarray]:
         "rocket": "rocket.jpg",
     }
     return {
-        name: read_picture(folder / file, longest)
-        for name, file in names.items()
-        if (folder / file).is_file()
+        name: load_image(folder / file, longest) for name, file in names.items() if (folder / file).is_file()
     }
 
 
@@ -534,7 +533,7 @@ def _counts(what: str, sizes: dict[str, int], **asked: int | None) -> dict[str, 
     counts = {part: sizes[part] if count is None else count for part, count in asked.items()}
     for part, count in counts.items():
         if not 0 < count <= sizes[part]:
-            raise settings.Stop(f"{part}={count:,} {what} asked for: there are 1 to {sizes[part]:,}.")
+            raise CompanionError(f"{part}={count:,} {what} asked for: there are 1 to {sizes[part]:,}.")
     return counts
 
 
@@ -543,18 +542,18 @@ def _spa_eng(path: Path, counts: dict[str, int]) -> dict[str, Pairs]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise downloads.Unavailable(
-            f"{settings.shorten(path)} cannot be read ({error}): delete its folder and run `make data`."
+            f"{settings.display_path(path)} cannot be read ({error}): delete its folder and run `make data`."
         ) from error
     # Later copies of the file have a third column with the attribution.
     pairs = [line.split("\t")[:2] for line in lines if "\t" in line]
     random.Random("spa-eng").shuffle(pairs)
     found = {part: [] for part in counts}
     for pair in pairs:
-        found[sentences.part_of(pair[0])].append(pair)
+        found[part_of(pair[0])].append(pair)
     for part, count in counts.items():
         if len(found[part]) < count:
             raise downloads.Unavailable(
-                f"{settings.shorten(path)} holds {len(pairs):,} pairs, too few: delete its folder and run "
+                f"{settings.display_path(path)} holds {len(pairs):,} pairs, too few: delete its folder and run "
                 "`make data`."
             )
     return {part: Pairs(*map(list, zip(*found[part][:n], strict=True))) for part, n in counts.items()}
@@ -567,8 +566,8 @@ def _imdb_files(folder: Path, counts: dict[str, int]) -> dict[str, list[Path]]:
             paths = sorted((folder / part / sentiment).glob("*.txt"))
             if len(paths) != 12_500:
                 raise downloads.Unavailable(
-                    f"{settings.shorten(folder / part / sentiment)} holds {len(paths):,} of 12,500 reviews; "
-                    f"delete {settings.shorten(folder)} and run `make data`."
+                    f"{settings.display_path(folder / part / sentiment)} holds {len(paths):,} of 12,500 reviews; "
+                    f"delete {settings.display_path(folder)} and run `make data`."
                 )
             # Sorted first: folders list their files in a different order on every machine.
             random.Random(f"{part} {sentiment}").shuffle(paths)
@@ -599,5 +598,5 @@ def _read(paths: list[Path]) -> Split:
 
 
 def _sample(part: str, count: int) -> Split:
-    texts, labels = samples.reviews(part, count)
+    texts, labels = generate_reviews(part, count)
     return Split(texts, np.array(labels, dtype="uint8"))

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from utils import settings
+from utils.errors import CompanionError
 
 PAIRS_CARD = (
     "English sentences with Spanish translations, written by a grammar of this project (utils/sentences.py, "
@@ -56,7 +57,7 @@ class Pair(NamedTuple):
     alignment: tuple[tuple[int, int], ...]
 
 
-def tokens(text: str) -> list[str]:
+def tokenize(text: str) -> list[str]:
     """Split a text into lower-case words and single punctuation signs; apostrophes stay within words."""
     return re.findall(r"[\w']+|[^\w\s']", text.lower())
 
@@ -67,7 +68,7 @@ def part_of(english: str) -> str:
     return {0: "validation", 1: "test"}.get(zlib.crc32(words.encode()) % 10, "train")
 
 
-def pairs(part: str, count: int) -> list[Pair]:
+def generate_pairs(part: str, count: int) -> list[Pair]:
     """Write sentences with their translations; no English sentence comes twice or in two parts.
 
     Args:
@@ -85,7 +86,7 @@ def pairs(part: str, count: int) -> list[Pair]:
     if part not in MOST:
         raise ValueError(f"part {part!r} is not known: choose one of {', '.join(MOST)}")
     if count > MOST[part]:
-        raise settings.Stop(f"{count:,} {part} pairs asked for: the sample has at most {MOST[part]:,}.")
+        raise CompanionError(f"{count:,} {part} pairs asked for: the sample has at most {MOST[part]:,}.")
     writer = _Writer(random.Random(f"pairs {part}"))
     found, seen = [], set()
     while len(found) < count:

@@ -143,7 +143,7 @@ class TransformerDecoder(keras.layers.Layer):
         projected = self.projection(self.hidden(crossed))
         return self.projection_norm(crossed + self.drop(projected))
 
-    def begin(self, encoded=None, batch=None):
+    def init_cache(self, encoded=None, batch=None):
         """Compute what stays the same for all steps of decoding: keys and values of the source.
 
         Args:
@@ -151,7 +151,7 @@ class TransformerDecoder(keras.layers.Layer):
             batch: how many texts a language model is to write at once.
 
         Returns:
-            A cache for `step`: a dict of arrays whose first axis is the batch.
+            A cache for `call_with_cache`: a dict of arrays whose first axis is the batch.
         """
         batch = batch if encoded is None else ops.shape(encoded)[0]
         nothing = ops.zeros((batch, 0, self.num_heads, self.embed_dim // self.num_heads))
@@ -165,12 +165,12 @@ class TransformerDecoder(keras.layers.Layer):
             "source values": cross.value_dense(encoded),
         }
 
-    def step(self, inputs, cache, encoded_mask=None):
+    def call_with_cache(self, inputs, cache, encoded_mask=None):
         """Decode one more place, from keys and values kept of those before: equal to `call` at that place.
 
         Args:
             inputs: (batch, 1, embed_dim).
-            cache: from `begin`, or from the step before.
+            cache: from `init_cache`, or from the step before.
             encoded_mask: as for `call`.
 
         Returns:
@@ -224,27 +224,27 @@ class PositionalEmbedding(keras.layers.Layer):
         self.sequence_length, self.input_dim, self.output_dim = sequence_length, input_dim, output_dim
         self.scale = output_dim**0.5
         near, unit = (keras.initializers.RandomNormal(stddev=spread) for spread in (0.02, 1 / self.scale))
-        self.tokens = keras.layers.Embedding(input_dim, output_dim, unit, mask_zero=True)
-        self.places = keras.layers.Embedding(sequence_length, output_dim, near)
+        self.token_embedding = keras.layers.Embedding(input_dim, output_dim, unit, mask_zero=True)
+        self.position_embedding = keras.layers.Embedding(sequence_length, output_dim, near)
 
     def build(self, input_shape):
         """Make both tables."""
-        self.tokens.build(input_shape)
-        self.places.build((self.sequence_length,))
+        self.token_embedding.build(input_shape)
+        self.position_embedding.build((self.sequence_length,))
 
-    def call(self, inputs, first=0):
+    def call(self, inputs, start_index=0):
         """Embed token ids of (batch, length) into vectors of (batch, length, output_dim).
 
         Args:
             inputs: token ids.
-            first: the place of the first of them, for a decoder that gets one token at a time.
+            start_index: the position of the first of them, for a decoder that gets one token at a time.
 
         Raises:
             ValueError: the sequence is longer than `sequence_length`.
         """
-        self._check(inputs.shape[1], first)
-        places = self.places.embeddings[first : first + ops.shape(inputs)[1]]
-        return self.scale * (self.tokens(inputs) + places)
+        self._check(inputs.shape[1], start_index)
+        places = self.position_embedding.embeddings[start_index : start_index + ops.shape(inputs)[1]]
+        return self.scale * (self.token_embedding(inputs) + places)
 
     def compute_mask(self, inputs, mask=None):
         """Say which tokens are words: all but 0."""

@@ -48,7 +48,7 @@ class Review(NamedTuple):
     sentences: tuple[Sentence, ...]
 
 
-def reviews(part: str, count: int) -> tuple[list[str], list[int]]:
+def generate_reviews(part: str, count: int) -> tuple[list[str], list[int]]:
     """Write film reviews; return their texts and labels (1 is positive), both labels equally often.
 
     Args:

@@ -1,4 +1,4 @@
-"""What a live talk needs around a plain `model.fit`: resume, best weights, a time budget, logger, batches.
+"""Callbacks around a plain `model.fit`: resume after a dead kernel, best weights, a time budget.
 
 Models, losses and the training loop itself do not belong here: `fit` runs unchanged.
 """
@@ -14,12 +14,13 @@ import keras
 import numpy as np
 
 from utils import settings
+from utils.errors import CompanionError
 
 # A monitored metric whose name has one of these words is better when it is larger; any other is a loss.
 LARGER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "bleu", "chrf")
 
 
-def callbacks(name, *, config, data=None, run=None, budget=None, monitor="val_loss") -> list:
+def resume_callbacks(name, *, depends_on, data=None, run=None, max_seconds=None, monitor="val_loss") -> list:
     """Make the callbacks of one `model.fit`, so that a cell which is run again goes on where it was.
 
     A training that was cut off, even by a killed kernel, continues after its last finished epoch in a new
@@ -52,70 +53,11 @@ def callbacks(name, *, config, data=None, run=None, budget=None, monitor="val_lo
         settings.Stop: during `fit`, after its first epoch, if the model had not been built before it.
         TypeError: when `fit` begins, if `config` holds something that cannot be compared, such as a model.
     """
-    clock = _TimeBudget(name, budget) if budget is not None else None
+    clock = _TimeBudget(name, max_seconds) if max_seconds is not None else None
     logger = run.callback() if run else None
     # The logger comes last: an epoch is on disk before it is logged, so no kill can log it twice.
-    made = [_Resume(name, config, data, monitor, clock), clock, logger and _finished_only(logger, clock)]
+    made = [_Resume(name, depends_on, data, monitor, clock), clock, logger and _finished_only(logger, clock)]
     return [callback for callback in made if callback]
-
-
-def like_lengths(tokens, labels, batch: int, seed: int | None = None, step: int = 50):
-    """Make batches of sequences of about the same length, each padded with zeros to its own longest one.
-
-    What an epoch costs then follows from the words that there are, and not from the longest sequence:
-    notebook 02 builds and measures it.
-
-    Args:
-        tokens: ragged tensor (samples, None) of token ids, as from `TextVectorization(ragged=True)`.
-        labels: (samples,), or ragged (samples, None) token ids of a translation: then the longer of the two
-            counts.
-        batch: samples a batch; a group's last batch may hold fewer.
-        seed: shuffles anew in every epoch; without it the order stays the same.
-        step: how far lengths of one group may lie apart.
-
-    Returns:
-        A `tf.data.Dataset` of ids (batch, length) and labels (batch,) or (batch, length of the labels).
-    """
-    import tensorflow as tf
-
-    lengths = tokens.row_lengths().numpy()
-    if isinstance(labels, tf.RaggedTensor):
-        lengths = np.maximum(lengths, labels.row_lengths())
-    edges = np.arange(step, lengths.max(), step)
-    # A row of a ragged tensor is typed as ragged too, until a map has returned it.
-    dataset = tf.data.Dataset.from_tensor_slices((tokens, labels)).map(lambda ids, label: (ids, label))
-    if seed is not None:
-        dataset = dataset.shuffle(len(lengths), seed=seed)
-    sizes = [batch] * (len(edges) + 1)
-    # A label of one number has the size 1, and decides nothing.
-    grouped = dataset.bucket_by_sequence_length(
-        lambda ids, label: tf.maximum(tf.size(ids), tf.size(label)), edges.tolist(), sizes
-    )
-    # Each group gives as many batches in every epoch; Keras warns of a data set that ends unannounced.
-    batches = -(-np.bincount(np.digitize(lengths, edges)) // batch)
-    grouped = grouped.apply(tf.data.experimental.assert_cardinality(batches.sum()))
-    return grouped.prefetch(tf.data.AUTOTUNE)
-
-
-def predict_lengths(model, tokens, batch: int = 256) -> np.ndarray:
-    """Predict sequences sorted by length, so that little is padding; return the results in the given order.
-
-    Args:
-        model: takes ids (batch, length).
-        tokens: ragged tensor (samples, None) of token ids.
-        batch: samples a batch.
-
-    Returns:
-        What the model gives, (samples, ...).
-    """
-    import tensorflow as tf
-
-    order = np.argsort(tokens.row_lengths().numpy(), kind="stable")
-    rows = tf.data.Dataset.from_tensor_slices(tf.gather(tokens, order)).batch(batch)
-    found = model.predict(rows.map(lambda ids: ids.to_tensor()).prefetch(tf.data.AUTOTUNE), verbose=0)
-    unsorted = np.empty_like(found)
-    unsorted[order] = found
-    return unsorted
 
 
 class _Resume(keras.callbacks.Callback):
@@ -130,7 +72,7 @@ class _Resume(keras.callbacks.Callback):
         self.best_weights, self.count = None, len(self.model.weights)
         facts = [self.config, settings.profile(), self.params["epochs"], self.params["steps"]]
         label = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower()).strip("-")
-        self.path = settings.run_folder("models") / f"{label}-{_fingerprint(self.model, facts)}.npz"
+        self.path = settings.output_dir("models") / f"{label}-{_fingerprint(self.model, facts)}.npz"
         optimizer = getattr(self.model, "optimizer", None)
         plain = self.count and type(self.model).train_step is keras.Model.train_step
         if plain and optimizer and not optimizer.built:
@@ -147,7 +89,7 @@ class _Resume(keras.callbacks.Callback):
             if self.data is not None:
                 iter(self.data)
         if past["epochs"]:
-            place, spent = settings.shorten(self.path), f"{past['seconds']:.0f} s"
+            place, spent = settings.display_path(self.path), f"{past['seconds']:.0f} s"
             trained = f"trained before ({past['epochs']} epochs, {spent}), loaded from {place}"
             resumed = f"resumed after {past['epochs']} of {epochs} epochs ({spent}) from {place}"
             print(f"{self.name}: {trained if self.model._initial_epoch >= epochs else resumed}")
@@ -167,7 +109,7 @@ class _Resume(keras.callbacks.Callback):
                     kept = "best" if "best0" in saved else "value"  # the model's weights lead its state
                     self.best_weights = [saved[f"{kept}{number}"] for number in range(self.count)]
         except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile):
-            print(f"{self.name}: {settings.shorten(self.path)} is damaged, training from the start.")
+            print(f"{self.name}: {settings.display_path(self.path)} is damaged, training from the start.")
             return
         for variable, value in zip(state, values, strict=True):
             variable.assign(value)
@@ -183,7 +125,7 @@ class _Resume(keras.callbacks.Callback):
         if self.clock and self.clock.cut:
             return
         if len(self.model.weights) != self.count:
-            raise settings.Stop(f"{self.name}: build the model before fit, for example with model(batch).")
+            raise CompanionError(f"{self.name}: build the model before fit, for example with model(batch).")
         past, logs = self.past, {key: np.asarray(value).tolist() for key, value in (logs or {}).items()}
         past["seconds"] += time.perf_counter() - self.began
         past["epochs"] = epoch + 1

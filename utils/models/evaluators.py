@@ -1,6 +1,6 @@
-"""What measures the pictures that generators make: two small networks, their features, a distance of those.
+"""Small networks that measure what generators generate: a digit classifier, an attribute regressor.
 
-The generators themselves belong in the notebooks, and what is drawn or loaded in `drawings` and `datasets`.
+The generators themselves belong in the notebooks.
 """
 
 import weakref
@@ -9,10 +9,12 @@ import zlib
 import keras
 import numpy as np
 
-from utils import settings, tracking, training
+from utils import settings, tracking
+from utils.callbacks import resume_callbacks
+from utils.errors import CompanionError
 
 # What the face reader tells of a face, in the order of its outputs; `drawings.RANGES` says what they mean.
-ATTRIBUTES = (
+FACE_ATTRIBUTES = (
     "smile",
     "glasses",
     "beard",
@@ -27,7 +29,7 @@ ATTRIBUTES = (
 _inner = weakref.WeakKeyDictionary()
 
 
-def digit_classifier(digits) -> keras.Model:
+def train_digit_classifier(digits) -> keras.Model:
     """Train a small convolutional network to read digits, or load it where this notebook trained it before.
 
     Prints one line with its accuracy on the digits of the test part.
@@ -60,7 +62,7 @@ def digit_classifier(digits) -> keras.Model:
     return model
 
 
-def face_reader(faces) -> keras.Model:
+def train_attribute_regressor(faces) -> keras.Model:
     """Train a small convolutional network to tell the attributes of drawn faces, or load it.
 
     It knows drawn faces only: what it says of a photograph means nothing. Prints one line with the
@@ -77,7 +79,7 @@ def face_reader(faces) -> keras.Model:
         settings.Stop: the faces are photographs, whose attributes nobody wrote down.
     """
     if faces.train.attributes is None:
-        raise settings.Stop(
+        raise CompanionError(
             'the attributes of photographs are unknown: give datasets.faces(source="sample").'
         )
     knobs = settings.choose(
@@ -85,7 +87,7 @@ def face_reader(faces) -> keras.Model:
         live={"seen": 60_000, "batch": 64},
         full={"seen": 300_000, "batch": 64},
     )
-    truth = np.stack([faces.train.attributes[name] for name in ATTRIBUTES], axis=1)
+    truth = np.stack([faces.train.attributes[name] for name in FACE_ATTRIBUTES], axis=1)
     middle, spread = truth.mean(axis=0), truth.std(axis=0) + 1e-6
     inputs = keras.Input(faces.train.images.shape[1:])
     x = keras.layers.Rescaling(2.0, -1.0)(inputs)
@@ -96,12 +98,12 @@ def face_reader(faces) -> keras.Model:
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(96, activation="relu", name="features")(x)
     # All attributes count alike in the loss, whatever their units.
-    standardised = keras.Model(inputs, keras.layers.Dense(len(ATTRIBUTES))(x), name="face_reader")
+    standardised = keras.Model(inputs, keras.layers.Dense(len(FACE_ATTRIBUTES))(x), name="face_reader")
     _fit(standardised, "mse", _scaled(faces.train.images), (truth - middle) / spread, knobs, faces.source)
     values = standardised.output * spread.astype("float32") + middle.astype("float32")
     model = keras.Model(inputs, values, name="face_reader")
     told = model.predict(_scaled(faces.test.images), batch_size=250, verbose=0)
-    smile, glasses = (ATTRIBUTES.index(name) for name in ("smile", "glasses"))
+    smile, glasses = (FACE_ATTRIBUTES.index(name) for name in ("smile", "glasses"))
     correlation = np.corrcoef(told[:, smile], faces.test.attributes["smile"])[0, 1]
     right = ((told[:, glasses] > 0.5) == (faces.test.attributes["glasses"] > 0.5)).mean()
     print(
@@ -111,7 +113,7 @@ def face_reader(faces) -> keras.Model:
     return model
 
 
-def features(model: keras.Model, images) -> np.ndarray:
+def extract_features(model: keras.Model, images) -> np.ndarray:
     """Return what the layer "features" of a model says of images.
 
     Args:
@@ -124,37 +126,6 @@ def features(model: keras.Model, images) -> np.ndarray:
     if model not in _inner:  # a new model for each call would be traced each time
         _inner[model] = keras.Model(model.inputs, model.get_layer("features").output)
     return _inner[model].predict(np.asarray(images, "float32"), batch_size=250, verbose=0)
-
-
-def kid(first, second, subsets: int = 50, size: int = 500, seed: int = 0) -> tuple[float, float]:
-    """Estimate the kernel distance of two sets of features (Bińkowski et al., ICLR 2018, *KID*).
-
-    It is the unbiased squared maximum mean discrepancy (Gretton et al. 2012, lemma 6) with the kernel
-    k(x, y) = (x·y / d + 1)³, averaged over random subsets. Two samples of one distribution give 0 on
-    average, so that single estimates are below 0 as often as above.
-
-    Args:
-        first, second: features (n, d) and (m, d), at least two of each.
-        subsets: how many subsets of each are compared.
-        size: features of one subset, or as many as the smaller set has.
-        seed: of the subsets' choice.
-
-    Returns:
-        The mean over the subsets, and its standard error, which knows the choice of subsets only.
-    """
-    first, second = (np.asarray(values, "float64") for values in (first, second))
-    size = min(size, len(first), len(second))
-    if size < 2:
-        raise ValueError("kid compares at least two features of each kind")
-    random = np.random.default_rng(seed)
-    found = []
-    for _ in range(subsets):
-        x = first[random.choice(len(first), size, replace=False)]
-        y = second[random.choice(len(second), size, replace=False)]
-        xx, yy, xy = ((a @ b.T / x.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
-        within = sum(k.sum() - np.trace(k) for k in (xx, yy)) / (size * (size - 1))
-        found.append(within - 2 * xy.mean())
-    return float(np.mean(found)), float(np.std(found, ddof=min(1, subsets - 1)) / np.sqrt(subsets))
 
 
 def _scaled(images) -> np.ndarray:
@@ -173,5 +144,5 @@ def _fit(model, loss, images, targets, knobs, source) -> None:
         "first": zlib.crc32(images[:100].tobytes()),
     }
     with tracking.start(model.name, config) as run:
-        calls = training.callbacks(model.name, config=config, run=run, budget=55, monitor=None)
+        calls = resume_callbacks(model.name, depends_on=config, run=run, max_seconds=55, monitor=None)
         model.fit(images, targets, batch_size=knobs.batch, epochs=epochs, verbose=0, callbacks=calls)

@@ -1,45 +1,20 @@
-"""Digits and faces drawn by code, many at once, with a truth about each that is known.
-
-They stand in for MNIST and CelebA; loading either, or the real thing, is the work of `datasets`.
-"""
+"""Faces drawn by code, many at once, with known attributes: the stand-in for CelebA."""
 
 import os
-import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
-DIGITS_CARD = (
-    "Digits drawn by code of this project (utils/drawings.py; Apache-2.0) from fonts that matplotlib ships, "
-    "each one bent, turned, sheared, scaled, shifted and thickened by chance. They stand in for MNIST in one "
-    "respect: ten classes, each written in many ways. Nothing follows for handwriting."
-)
+from utils.synthetic._chunks import CHUNK, draw_in_chunks
+
 FACES_CARD = (
     "Faces drawn by code of this project (utils/drawings.py; Apache-2.0). Every attribute is a number drawn "
     "at random and independently of the others, smile among them, from frown to grin. They stand in for "
     "photographs in one respect: many things vary at once, each in a way of its own. Nobody is pictured."
 )
-# Digits, in fonts that differ: upright, slanted, with and without serifs, thin and heavy.
-FONTS = (
-    "DejaVuSans",
-    "DejaVuSans-Oblique",
-    "DejaVuSans-Bold",
-    "DejaVuSerif",
-    "DejaVuSerif-Italic",
-    "DejaVuSansMono-Oblique",
-    "STIXGeneral",
-    "STIXGeneralItalic",
-    "cmr10",
-    "cmss10",
-    "cmtt10",
-)
-CHUNK = 64  # drawn together: few enough for the arrays to stay near the processor
 
 # What is drawn of a face: the interval of each number, or for what is there or not, how often it is.
-RANGES = {
+ATTRIBUTE_RANGES = {
     "smile": (-1, 1),  # from frown over neutral to grin
     "skin": (0, 1),  # from dark to light
     "hair": (0, 1),  # its colour, from black over brown and red to blond
@@ -59,38 +34,23 @@ RANGES = {
     "x": (-1, 1),  # where the head is: 0.06 of half a picture at most
     "y": (-1, 1),
 }
-CHANCES = {"glasses": 0.35, "beard": 0.3}
+ATTRIBUTE_PROBABILITIES = {"glasses": 0.35, "beard": 0.3}
 
 SKIN = ((78, 47, 34), (140, 91, 62), (201, 150, 114), (250, 218, 192))
 HAIR = ((24, 19, 20), (74, 45, 28), (142, 70, 36), (233, 199, 128))
 IRIS = ((72, 42, 20), (70, 110, 60), (60, 120, 190))
 
 
-def digits(count: int, seed: str = "train") -> tuple[np.ndarray, np.ndarray]:
-    """Draw digits, white on black. The first n are the same whatever `count` is.
-
-    Args:
-        count: how many, 1 or more.
-        seed: two calls with the same one draw the same.
-
-    Returns:
-        Images (count, 28, 28) and labels (count,), both uint8.
-    """
-    chunks = list(_chunks(count, seed, _digits, 8 * CHUNK))
-    images, labels = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    return images, labels
-
-
-def attributes(count: int, seed: str = "train") -> dict[str, np.ndarray]:
+def sample_attributes(count: int, seed: str = "train") -> dict[str, np.ndarray]:
     """Draw at random what faces look like: for each name in `RANGES` and `CHANCES`, (count,) of float32.
 
     Every attribute is independent of the others; those of `CHANCES` are 0 or 1, the rest uniform.
     """
-    chunks = list(_chunks(count, seed, _attributes, CHUNK))
+    chunks = list(draw_in_chunks(count, seed, _attributes, CHUNK))
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def draw(attributes: dict[str, np.ndarray], size: int = 64) -> np.ndarray:
+def render_faces(attributes: dict[str, np.ndarray], size: int = 64) -> np.ndarray:
     """Draw the faces that `attributes` describes, as the function of that name returns it.
 
     Args:
@@ -109,96 +69,22 @@ def draw(attributes: dict[str, np.ndarray], size: int = 64) -> np.ndarray:
         return np.concatenate(list(workers.map(lambda part: _draw(part, size), parts)))
 
 
-def faces(count: int, size: int = 64, seed: str = "train") -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def draw_faces(count: int, size: int = 64, seed: str = "train") -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draw faces of random people. The first n are the same whatever `count` is.
 
     Returns:
         Images (count, size, size, 3) of uint8, and their `attributes`.
     """
-    people = attributes(count, seed)
-    return draw(people, size), people
-
-
-def _chunks(count: int, seed: str, make, size: int) -> Iterator:
-    """Make things in chunks, each with random numbers of its own, so that no chunk depends on `count`."""
-    if count < 1:
-        raise ValueError(f"count={count}: give 1 or more")
-    for number in range(-(-count // size)):
-        random = np.random.default_rng([zlib.crc32(seed.encode()), number])
-        yield make(random, size, min(size, count - number * size))
-
-
-# Digits
-
-
-@cache
-def _glyphs(side: int = 56) -> np.ndarray:
-    """Distances to the edge of each digit in each font, (fonts, 10, side, side), negative inside.
-
-    A digit is 40 units high, as MNIST's are 20 pixels high, and its middle is the picture's.
-    """
-    import matplotlib
-    from PIL import Image, ImageDraw, ImageFont
-    from scipy.ndimage import distance_transform_edt
-
-    folder, times = Path(matplotlib.get_data_path()) / "fonts" / "ttf", 4
-    distances = np.empty((len(FONTS), 10, side, side), "float32")
-    for row, name in enumerate(FONTS):
-        trial = ImageFont.truetype(str(folder / f"{name}.ttf"), 200)
-        left, top, right, bottom = trial.getbbox("0")
-        font = ImageFont.truetype(str(folder / f"{name}.ttf"), round(200 * 40 * times / (bottom - top)))
-        for digit in range(10):
-            canvas = Image.new("L", (side * times, side * times))
-            left, top, right, bottom = font.getbbox(str(digit))
-            middle = (side * times - left - right) / 2, (side * times - top - bottom) / 2
-            ImageDraw.Draw(canvas).text(middle, str(digit), fill=255, font=font)
-            inside = np.asarray(canvas) > 127
-            distance = distance_transform_edt(~inside) - distance_transform_edt(inside)
-            distances[row, digit] = distance[times // 2 :: times, times // 2 :: times] / times
-    return distances
-
-
-def _digits(random: np.random.Generator, size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    labels = random.integers(0, 10, size)
-    fonts = random.integers(0, len(FONTS), size)
-    turn, shear = random.normal(0, 0.12, size), random.normal(0.05, 0.2, size)
-    wide, high = random.uniform(0.8, 1.25, size), random.uniform(0.88, 1.12, size)
-    shift = random.uniform(-1.5, 1.5, (2, size))
-    thicker = random.uniform(-0.6, 3.0, size)
-    bend, phase = random.uniform(0, 2.0, (2, size)), random.uniform(0, 2 * np.pi, (2, size))
-    labels, fonts, turn, shear, wide, high, thicker = (
-        values[:count, None, None] for values in (labels, fonts, turn, shear, wide, high, thicker)
-    )
-    shift, bend, phase = (values[:, :count, None, None] for values in (shift, bend, phase))
-    # From each pixel of the picture back to the place of the glyph that it shows.
-    y, x = 2 * (np.mgrid[:28, :28][:, None] - 13.5 - shift[::-1])
-    x, y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    x, y = (x + shear * y) / wide, y / high
-    x, y = x + bend[0] * np.sin(y / 9 + phase[0]), y + bend[1] * np.sin(x / 9 + phase[1])
-    glyphs = _glyphs()
-    side = glyphs.shape[-1]
-    x, y = (np.clip(v + (side - 1) / 2, 0, side - 1.001) for v in (x, y))
-    left, top = x.astype(int), y.astype(int)
-    right, low = x - left, y - top
-    distance = sum(
-        weight * glyphs[fonts, labels, top + down, left + across]
-        for down, across, weight in (
-            (0, 0, (1 - low) * (1 - right)),
-            (0, 1, (1 - low) * right),
-            (1, 0, low * (1 - right)),
-            (1, 1, low * right),
-        )
-    )
-    ink = np.clip(0.5 - (distance - thicker) / 2, 0, 1)
-    return (255 * ink).round().astype("uint8"), labels[:, 0, 0].astype("uint8")
+    people = sample_attributes(count, seed)
+    return render_faces(people, size), people
 
 
 # Faces
 
 
 def _attributes(random: np.random.Generator, size: int, count: int) -> dict[str, np.ndarray]:
-    found = {name: random.uniform(*ends, size) for name, ends in RANGES.items()}
-    found |= {name: random.random(size) < chance for name, chance in CHANCES.items()}
+    found = {name: random.uniform(*ends, size) for name, ends in ATTRIBUTE_RANGES.items()}
+    found |= {name: random.random(size) < chance for name, chance in ATTRIBUTE_PROBABILITIES.items()}
     return {name: values[:count].astype("float32") for name, values in found.items()}
 
 

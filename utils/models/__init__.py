@@ -1,0 +1,1 @@
+"""What more than one notebook builds. Import the module you need; nothing runs at import."""

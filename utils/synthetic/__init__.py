@@ -1,0 +1,1 @@
+"""Generators of synthetic data with a known truth. Import the module you need."""
