@@ -26,7 +26,8 @@ html_show_copyright = False
 html_favicon = "_static/favicon.svg"
 # With these texts among the settings, a change of this file or of the style is a change of every page.
 texts = [
-    path.read_text(encoding="utf-8") for path in (Path(__file__), Path(__file__).parent / "_static/site.css")
+    path.read_text(encoding="utf-8")
+    for path in (Path(__file__), Path(__file__).parent / "_static/site.css")
 ]
 html_context = {"default_mode": "auto", "settings": "".join(texts)}
 html_math_renderer = "mathml"
@@ -59,7 +60,9 @@ def inline(writer, node):
 
 def block(writer, node):
     """Write a formula on a line of its own."""
-    writer.body.append(f'<div class="formula" tabindex="0">{convert(node.astext(), display="block")}</div>')
+    writer.body.append(
+        f'<div class="formula" tabindex="0">{convert(node.astext(), display="block")}</div>'
+    )
 
 
 def setup(app):

@@ -47,7 +47,10 @@ class Writer(pickle.Pickler):
 @pytest.fixture
 def torch(monkeypatch):
     """As much of PyTorch as its file format names."""
-    names = {"torch": ("FloatStorage", "LongStorage", "HalfStorage"), "torch._utils": ("_rebuild_tensor_v2",)}
+    names = {
+        "torch": ("FloatStorage", "LongStorage", "HalfStorage"),
+        "torch._utils": ("_rebuild_tensor_v2",),
+    }
     for module, contents in names.items():
         stand_in = ModuleType(module)
         for name in contents:
@@ -70,7 +73,10 @@ def legacy_file(contents, storages) -> bytes:
 
 def test_tensors_are_read_with_their_offsets_and_strides(torch, tmp_path):
     values, counts = np.arange(10, dtype="<f4") / 7, np.array([1234567890123], "<i8")
-    floats, longs = Storage("b", torch.FloatStorage, values), Storage("a", torch.LongStorage, counts)
+    floats, longs = (
+        Storage("b", torch.FloatStorage, values),
+        Storage("a", torch.LongStorage, counts),
+    )
     contents = OrderedDict(
         plain=Tensor(floats, 0, (2, 3), (3, 1)),
         turned=Tensor(floats, 4, (3, 2), (1, 3)),  # a transposed view from the fifth value on

@@ -79,7 +79,10 @@ def test_a_lost_worker_costs_time_and_nothing_else(project, address):
         (["01_plain", "3"], "3"),
         (["02_dies", "3"], "3"),
     ]
-    for seed, build in ((0, project / "build" / "quick"), (3, project / "build" / "quick" / "seed-3")):
+    for seed, build in (
+        (0, project / "build" / "quick"),
+        (3, project / "build" / "quick" / "seed-3"),
+    ):
         for name in ("01_plain", "02_dies"):
             executed = nbformat.read(build / f"{name}.ipynb", as_version=4)
             assert executed.cells[-1].outputs[0].text.endswith(" quick\n")
@@ -90,13 +93,19 @@ def test_a_lost_worker_costs_time_and_nothing_else(project, address):
             assert (build / "runs" / name / "log.txt").read_text() == "what a run logs"
         rows = (build / "runs" / "leaderboard-tests.jsonl").read_text().splitlines()
         assert sorted(json.loads(row)["model"] for row in rows) == ["01_plain", "02_dies"]
-        assert not [path for path in (build / "runs").rglob("*") if path.name.startswith("companion-")]
+        assert not [
+            path for path in (build / "runs").rglob("*") if path.name.startswith("companion-")
+        ]
 
 
 def test_a_cluster_that_is_not_there_is_one_line(project):
     done = run(project, "run_notebooks.py", RAY_ADDRESS="127.0.0.1:9")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("RAY_ADDRESS=127.0.0.1:9: no cluster answers")
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith("RAY_ADDRESS=127.0.0.1:9: no cluster answers")
+    )
 
 
 def test_archives_stay_in_their_folder_and_add_to_leaderboards(tmp_path):

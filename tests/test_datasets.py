@@ -21,7 +21,9 @@ def imdb(tmp_path_factory):
             folder.mkdir(parents=True)
             names = [f"{number}_{random.randint(1, 10)}.txt" for number in range(12_500)]
             for name in names:
-                (folder / name).write_text(f"{part} {sentiment} {name} café\x85bar", encoding="utf-8")
+                (folder / name).write_text(
+                    f"{part} {sentiment} {name} café\x85bar", encoding="utf-8"
+                )
     yield cache
     shutil.rmtree(cache)
 
@@ -45,7 +47,9 @@ def test_real_split_is_the_sessions(imdb, monkeypatch):
     assert all(text.endswith("café bar") for text in reviews.train.texts)
     for part in (reviews.train, reviews.validation, reviews.test):
         assert part.labels.mean() == 0.5
-        assert [text.split()[1] == "pos" for text in part.texts] == part.labels.astype(bool).tolist()
+        assert [text.split()[1] == "pos" for text in part.texts] == part.labels.astype(
+            bool
+        ).tolist()
 
 
 def test_fewer_reviews_are_a_balanced_beginning_of_all(imdb, monkeypatch):
@@ -174,7 +178,9 @@ def mnist(tmp_path, monkeypatch):
     make = np.random.default_rng(0)
     arrays = {}
     for part, count in (("train", 60_000), ("test", 10_000)):
-        arrays[f"x_{part}"] = np.broadcast_to(make.integers(0, 256, (1, 28, 28), "uint8"), (count, 28, 28))
+        arrays[f"x_{part}"] = np.broadcast_to(
+            make.integers(0, 256, (1, 28, 28), "uint8"), (count, 28, 28)
+        )
         arrays[f"y_{part}"] = make.integers(0, 10, count, "uint8")
     digest = hashlib.sha256()
     for part in ("train", "test"):
@@ -208,7 +214,9 @@ def test_a_harmed_file_of_digits_gives_the_sample_and_one_line(mnist, monkeypatc
     monkeypatch.setenv("COMPANION_PROFILE", "quick")
     digits = datasets.load_digits(30, 10)
     said = capsys.readouterr().out
-    assert digits.source == "sample" and said.count("\n") == 1 and "built-in sample of digits" in said
+    assert (
+        digits.source == "sample" and said.count("\n") == 1 and "built-in sample of digits" in said
+    )
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable):
         datasets.load_digits(30, 10)
@@ -268,7 +276,9 @@ def test_a_folder_of_pictures_works_as_faces(tmp_path, capsys):
 def test_without_photographs_faces_are_drawn_with_their_truth(monkeypatch):
     faces = datasets.load_faces(70, 10, size=32)
     assert faces.source == "sample" and faces.card and "sample" in faces.label
-    assert faces.train.images.shape == (70, 32, 32, 3) and faces.train.attributes["smile"].shape == (70,)
+    assert faces.train.images.shape == (70, 32, 32, 3) and faces.train.attributes[
+        "smile"
+    ].shape == (70,)
     few = datasets.load_faces(10, 10, size=32)
     np.testing.assert_array_equal(few.train.images, faces.train.images[:10])
     assert not np.array_equal(faces.test.images, faces.train.images[:10])

@@ -65,7 +65,10 @@ def test_a_wide_beam_finds_the_best_of_all_sequences(penalty):
 def test_the_penalty_makes_sentences_longer():
     lengths = [
         np.mean(
-            [len(trimmed(row)) for row in decoding.beam_search(step, begin(*range(40)), START, END, 9, 8, p)]
+            [
+                len(trimmed(row))
+                for row in decoding.beam_search(step, begin(*range(40)), START, END, 9, 8, p)
+            ]
         )
         for p in (0.0, 1.0, 3.0)
     ]
@@ -89,7 +92,9 @@ def test_a_beam_of_one_is_greedy(penalty):
     narrow = decoding.beam_search(
         step, begin(*range(40)), START, END, 12, num_beams=1, length_penalty=penalty
     )
-    np.testing.assert_array_equal(narrow, decoding.greedy_search(step, begin(*range(40)), START, END, 12))
+    np.testing.assert_array_equal(
+        narrow, decoding.greedy_search(step, begin(*range(40)), START, END, 12)
+    )
 
 
 @pytest.mark.parametrize("search", [decoding.greedy_search, decoding.beam_search])
@@ -158,7 +163,14 @@ def by_definition(chances, name, number):
     ("name", "number"),
     [
         *(("epsilon", 0.05), ("epsilon", 0.9), ("top_k", 1), ("top_k", 7), ("top_k", 100)),
-        *(("top_p", 0.3), ("top_p", 0.9), ("top_p", 1e-6), ("min_p", 0.2), ("min_p", 1.0), ("min_p", 0.0)),
+        *(
+            ("top_p", 0.3),
+            ("top_p", 0.9),
+            ("top_p", 1e-6),
+            ("min_p", 0.2),
+            ("min_p", 1.0),
+            ("min_p", 0.0),
+        ),
     ],
 )
 def test_what_may_be_drawn_follows_the_definition(name, number):
@@ -167,7 +179,9 @@ def test_what_may_be_drawn_follows_the_definition(name, number):
         kept = by_definition(chances, name, number)
         assert set(np.flatnonzero(row)) == kept
         total = sum(chances[i] for i in kept)
-        np.testing.assert_allclose(row[sorted(kept)], [chances[i] / total for i in sorted(kept)], rtol=1e-4)
+        np.testing.assert_allclose(
+            row[sorted(kept)], [chances[i] / total for i in sorted(kept)], rtol=1e-4
+        )
 
 
 def test_a_token_must_pass_every_rule():
@@ -200,13 +214,26 @@ def test_equal_tokens_keep_their_number():
     same = np.zeros((3, 10), "float32")
     assert [
         int((ops.convert_to_numpy(decoding.filtered_probabilities(same, **rule))[0] > 0).sum())
-        for rule in ({"top_k": 4}, {"temperature": 0.0}, {"min_p": 1.0}, {"epsilon": 0.5}, {"top_p": 0.35})
+        for rule in (
+            {"top_k": 4},
+            {"temperature": 0.0},
+            {"min_p": 1.0},
+            {"epsilon": 0.5},
+            {"top_p": 0.35},
+        )
     ] == [4, 1, 10, 10, 4]
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.2}, {"top_k": 0}, {"epsilon": 2}, {"min_p": -0.1}],
+    [
+        {"temperature": -1},
+        {"top_p": 0},
+        {"top_p": 1.2},
+        {"top_k": 0},
+        {"epsilon": 2},
+        {"min_p": -0.1},
+    ],
 )
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=r"must be|are probabilities"):
@@ -218,13 +245,19 @@ def constant(row):
     return lambda ids, state: (ops.convert_to_tensor(np.tile(row, (ids.shape[0], 1))), state)
 
 
-@pytest.mark.parametrize("rule", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.3}])
+@pytest.mark.parametrize(
+    "rule", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.3}]
+)
 def test_ten_thousand_draws_are_as_frequent_as_they_should_be(rule):
     row = LISTS[0, :12].copy()
     row[:3] = -30  # marks
-    drawn = decoding.sample(constant(row), begin(*[0] * 500), np.full((500, 1), START), END, 20, 3, **rule)
+    drawn = decoding.sample(
+        constant(row), begin(*[0] * 500), np.full((500, 1), START), END, 20, 3, **rule
+    )
     assert drawn.shape == (500, 20)
-    expected = ops.convert_to_numpy(decoding.filtered_probabilities(row[None], **rule))[0].astype("float64")
+    expected = ops.convert_to_numpy(decoding.filtered_probabilities(row[None], **rule))[0].astype(
+        "float64"
+    )
     seen = np.bincount(drawn.reshape(-1), minlength=12) / 10_000
     # Four standard errors of a share of 10,000 draws: one token in 16,000 would be further off by chance.
     assert (np.abs(seen - expected) <= 4 * np.sqrt(expected * (1 - expected) / 10_000) + 1e-9).all()
@@ -232,7 +265,9 @@ def test_ten_thousand_draws_are_as_frequent_as_they_should_be(rule):
 
 def test_the_seed_decides_and_nothing_else_does():
     def written(seed):
-        return decoding.sample(step, begin(*range(30)), np.full((30, 1), START), END, 10, seed).tolist()
+        return decoding.sample(
+            step, begin(*range(30)), np.full((30, 1), START), END, 10, seed
+        ).tolist()
 
     first = written(1)
     keras.random.normal((3,))  # moves the global generator
@@ -250,7 +285,9 @@ def test_drawing_leaves_the_random_numbers_of_a_training_alone():
 def test_temperature_0_is_greedy():
     prompt = np.full((40, 1), START)
     drawn = decoding.sample(step, begin(*range(40)), prompt, END, 12, 0, temperature=0)
-    np.testing.assert_array_equal(drawn, decoding.greedy_search(step, begin(*range(40)), START, END, 12))
+    np.testing.assert_array_equal(
+        drawn, decoding.greedy_search(step, begin(*range(40)), START, END, 12)
+    )
 
 
 def test_a_prompt_is_read_before_anything_is_written():

@@ -46,7 +46,9 @@ class Handler(BaseHTTPRequestHandler):
         rest = server.body[start:]
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
+            self.send_header(
+                "Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}"
+            )
         if mode == "labelled":
             self.send_header("Content-Encoding", "gzip")
         if mode != "no length":
@@ -77,7 +79,9 @@ def serve():
     server.body, server.modes, server.asked, server.sent = BODY, ["normal"], [], 0
     server.released = threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    ).start()
     return server
 
 
@@ -183,9 +187,9 @@ def test_a_line_cut_off_twice_is_resumed_by_the_next_call(thing, host):
 def test_a_host_that_ignores_the_range_starts_over(thing, host):
     host.modes = ["cut", "no range"]
     assert fetch().read_bytes() == BODY
-    assert host.asked[-1].range == "bytes=600000-" and all_sent(host, 600_000 + len(BODY)) == 600_000 + len(
-        BODY
-    )
+    assert host.asked[-1].range == "bytes=600000-" and all_sent(
+        host, 600_000 + len(BODY)
+    ) == 600_000 + len(BODY)
 
 
 def test_a_host_that_names_no_length_is_believed_for_its_sha256(thing, host):
@@ -309,7 +313,9 @@ def test_a_damaged_file_in_the_cache_is_replaced(thing, host):
 def test_two_downloads_at_once_do_not_harm_each_other(thing, host):
     host.modes = ["slow"]
     got = []
-    threads = [threading.Thread(target=lambda: got.append(fetch().read_bytes() == BODY)) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda: got.append(fetch().read_bytes() == BODY)) for _ in range(3)
+    ]
     for thread in threads:
         thread.start()
         time.sleep(0.1)
@@ -334,7 +340,9 @@ def test_a_mirror_folder_with_a_wrong_file_is_passed_over(thing, host, monkeypat
     assert fetch().read_bytes() == BODY
     thing.unlink()
     host.modes = [404]
-    assert "the mirror has a different file (wrong sha256); 127.0.0.1 answered 404" in refusal(fetch)
+    assert "the mirror has a different file (wrong sha256); 127.0.0.1 answered 404" in refusal(
+        fetch
+    )
     assert left(thing.parent) == []
 
 
@@ -427,7 +435,9 @@ def archived(cache, host):
 def test_an_archive_is_unpacked_once_and_without_what_is_skipped(cache, host, archived, kind):
     unpack = archived(kind, packed(kind, MEMBERS))
     assert unpack() == cache / "box"
-    files = {p.relative_to(cache).as_posix(): p.read_bytes() for p in (cache / "box").rglob("*.txt")}
+    files = {
+        p.relative_to(cache).as_posix(): p.read_bytes() for p in (cache / "box").rglob("*.txt")
+    }
     assert files == {"box/a.txt": b"alpha", "box/more/b.txt": b"beta"}
     assert left(cache) == ["box", f"box.{kind}"]
     (cache / f"box.{kind}").unlink()
@@ -435,7 +445,9 @@ def test_an_archive_is_unpacked_once_and_without_what_is_skipped(cache, host, ar
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
-@pytest.mark.parametrize("name", ["../escaped.txt", "box/../../../escaped.txt", "{tmp}/escaped.txt"])
+@pytest.mark.parametrize(
+    "name", ["../escaped.txt", "box/../../../escaped.txt", "{tmp}/escaped.txt"]
+)
 def test_an_archive_that_climbs_out_is_refused(cache, archived, tmp_path, kind, name):
     members = MEMBERS | {name.format(tmp=tmp_path): b"escaped"}
     assert "outside" in refusal(archived(kind, packed(kind, members)))
@@ -483,7 +495,9 @@ def test_an_archive_packed_anew_is_right_if_the_member_that_counts_is(cache, hos
     assert (downloads.unpack("thing") / "pairs.txt").read_bytes() == content
 
 
-@pytest.mark.parametrize("members", [{"box/pairs.txt": b"changed"}, {"box/other.txt": b"right"}, None])
+@pytest.mark.parametrize(
+    "members", [{"box/pairs.txt": b"changed"}, {"box/other.txt": b"right"}, None]
+)
 def test_an_archive_without_the_right_member_is_refused(cache, host, members):
     host.body = packed("zip", members) if members else b"no archive at all"
     describe(f"{host.url}/box.zip", host.body, folder="box", member="box/pairs.txt")
@@ -576,7 +590,11 @@ def test_the_projects_sources_are_complete():
     for name, source in downloads.sources().items():
         assert re.fullmatch("[0-9a-f]{64}", source.sha256) and source.bytes > 0
         assert source.url.startswith("https://") and source.file.suffix in (".gz", ".zip", ".npz")
-        assert source.licence and source.title in source.card and set(source.notebooks) <= set(NOTEBOOKS)
+        assert (
+            source.licence
+            and source.title in source.card
+            and set(source.notebooks) <= set(NOTEBOOKS)
+        )
         assert entries[name]["sha256"] == source.sha256
 
 

@@ -80,7 +80,10 @@ def test_each_attribute_changes_its_own_place(people):
     beard = np.abs(with_value(people, "beard", 1) - with_value(people, "beard", 0))
     assert beard[:, 34:].sum() == beard.sum() > 0
     wall = np.abs(with_value(people, "background", 0.5) - with_value(people, "background", 0))
-    assert wall[:, 2:8, 2:8].min(axis=(1, 2)).max(axis=-1).min() > 0 and wall[:, 30:40, 28:36].max() == 0
+    assert (
+        wall[:, 2:8, 2:8].min(axis=(1, 2)).max(axis=-1).min() > 0
+        and wall[:, 30:40, 28:36].max() == 0
+    )
     shirt = np.abs(with_value(people, "shirt", 0.5) - with_value(people, "shirt", 0))
     assert shirt[:, :50].max() == 0 < shirt[:, 60:].max()
 
@@ -114,7 +117,9 @@ def test_attributes_are_independent_and_fill_their_range():
     assert np.abs(correlations).max() < 0.075
     for name, (low, high) in ATTRIBUTE_RANGES.items():
         quantiles = np.quantile(found[name], [0, 0.5, 1])
-        np.testing.assert_allclose(quantiles, [low, (low + high) / 2, high], atol=0.06 * (high - low))
+        np.testing.assert_allclose(
+            quantiles, [low, (low + high) / 2, high], atol=0.06 * (high - low)
+        )
     for name, chance in ATTRIBUTE_PROBABILITIES.items():
         assert set(found[name]) == {0, 1} and found[name].mean() == pytest.approx(chance, abs=0.03)
 

@@ -65,12 +65,16 @@ def test_runs_that_cannot_be_written_go_elsewhere(monkeypatch, runs, capsys, kin
         monkeypatch.setattr(settings.tempfile, "TemporaryFile", refuse)
     folder = settings.output_dir()
     said = capsys.readouterr().out
-    assert said.count("\n") == 1 and said.startswith(f"{settings.display_path(runs)} cannot be used (")
+    assert said.count("\n") == 1 and said.startswith(
+        f"{settings.display_path(runs)} cannot be used ("
+    )
     assert folder.is_dir() and not folder.is_relative_to(runs)
     shutil.rmtree(folder.parent)
 
 
-def test_where_no_disk_takes_anything_lines_say_so_and_the_leaderboard_stays(monkeypatch, runs, capsys):
+def test_where_no_disk_takes_anything_lines_say_so_and_the_leaderboard_stays(
+    monkeypatch, runs, capsys
+):
     runs.write_text("no folder")
     monkeypatch.setattr(settings, "_spare_places", list)
     notebook.start("99_test")
@@ -143,7 +147,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.skipif(
-    "x_transaction_log_flush_interval" not in wandb.Settings.model_fields, reason="wandb 0.31 flushes its log"
+    "x_transaction_log_flush_interval" not in wandb.Settings.model_fields,
+    reason="wandb 0.31 flushes its log",
 )
 def test_what_was_logged_outlives_a_kill(runs):
     env = common.environment(runs, PYTHONPATH=str(common.ROOT))
@@ -152,11 +157,15 @@ def test_what_was_logged_outlives_a_kill(runs):
     deadline = time.monotonic() + 10  # wandb's own process writes what it got
     while len(kills.logged(runs)) < 4 and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert sorted((name, epoch) for name, epoch, _ in kills.logged(runs)) == [("cut", n) for n in range(4)]
+    assert sorted((name, epoch) for name, epoch, _ in kills.logged(runs)) == [
+        ("cut", n) for n in range(4)
+    ]
 
 
 def test_a_number_of_devices_that_cannot_be_is_refused(monkeypatch):
     for asked in ("0", "two", "65", "-1"):
         monkeypatch.setenv("COMPANION_DEVICES", asked)
-        with pytest.raises(CompanionError, match=f"COMPANION_DEVICES={asked} is no number of devices"):
+        with pytest.raises(
+            CompanionError, match=f"COMPANION_DEVICES={asked} is no number of devices"
+        ):
             notebook.start("99_test")

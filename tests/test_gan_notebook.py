@@ -20,11 +20,26 @@ CFG = SimpleNamespace(latent=16, seed=0, momentum=0.5, ring_steps=1)
 @pytest.fixture(scope="module")
 def gans():
     """The notebook's functions and classes, those of the step bound to the model as the notebook does."""
-    known = {"cfg": CFG, "STEP": LINE[1] - LINE[0], "cross_entropy": keras.losses.BinaryCrossentropy(True)}
-    names = ("sigmoid", "value", "divergence", "small", "GAN", "train_discriminator", "train_generator")
+    known = {
+        "cfg": CFG,
+        "STEP": LINE[1] - LINE[0],
+        "cross_entropy": keras.losses.BinaryCrossentropy(True),
+    }
+    names = (
+        "sigmoid",
+        "value",
+        "divergence",
+        "small",
+        "GAN",
+        "train_discriminator",
+        "train_generator",
+    )
     found = define("10_gan", *names, **known)
     GAN = found["GAN"]
-    GAN.train_discriminator, GAN.train_generator = found["train_discriminator"], found["train_generator"]
+    GAN.train_discriminator, GAN.train_generator = (
+        found["train_discriminator"],
+        found["train_generator"],
+    )
     known |= {"GAN": GAN, "RING": RING}
     names = ("doublings", "generator", "discriminator", "written", "checkerboard", "on_ring")
     found |= define("10_gan", *names, "ring_samples", "diversity", "tiled", **known)
@@ -62,7 +77,8 @@ def test_the_best_discriminators_value_is_that_of_the_theory(gans, far):
 
     ours, theirs = norm(0, 1), norm(far, 1)
     jsd = sum(
-        quad(kl_to_middle, -12, 16, pair, limit=200)[0] / 2 for pair in ((ours, theirs), (theirs, ours))
+        quad(kl_to_middle, -12, 16, pair, limit=200)[0] / 2
+        for pair in ((ours, theirs), (theirs, ours))
     )
     assert best == pytest.approx(-np.log(4) + 2 * jsd, abs=1e-6)
     assert gans.divergence(p, q) == pytest.approx(jsd, abs=1e-6)
@@ -79,7 +95,9 @@ def test_both_losses_are_those_of_numpy(gans):
     gan.make = lambda count: gan.generator(fixed)
     gan.train_discriminator(tensor(real))
     gan.train_generator(32)
-    on_real, on_made = (1 / (1 + np.exp(-np.array(gan.discriminator(x), "float64"))) for x in (real, made))
+    on_real, on_made = (
+        1 / (1 + np.exp(-np.array(gan.discriminator(x), "float64"))) for x in (real, made)
+    )
     d_loss = -np.log(on_real).mean() - np.log(1 - on_made).mean()
     assert float(gan.found["d_loss"].result()) == pytest.approx(d_loss, rel=1e-5)
     assert float(gan.found["g_loss"].result()) == pytest.approx(-np.log(on_made).mean(), rel=1e-5)
@@ -116,7 +134,9 @@ def test_only_the_right_networks_weights_move(gans, size, options):
     gan.train_generator(8)
     assert all(changed(before[0], weights[0]))
     after = values_of(weights[1])
-    if options.get("spectral"):  # it divides its kernels by their norm whenever it is called: same direction
+    if options.get(
+        "spectral"
+    ):  # it divides its kernels by their norm whenever it is called: same direction
         middle, after = ([w / np.linalg.norm(w) for w in found] for found in (middle, after))
     for old, new in zip(middle, after, strict=True):
         np.testing.assert_allclose(new, old, rtol=0, atol=1e-6 if options.get("spectral") else 0)
@@ -218,7 +238,8 @@ def test_the_gradient_penalty_against_finite_differences(gans, monkeypatch):
 
         mixed, step = share * real + (1 - share) * made, 1e-5
         slopes = [
-            (score(mixed + step * side) - score(mixed - step * side)) / (2 * step) for side in np.eye(2)
+            (score(mixed + step * side) - score(mixed - step * side)) / (2 * step)
+            for side in np.eye(2)
         ]
         apart = score(made).mean() - score(real).mean()
         return apart, apart + 10 * ((np.sqrt(np.square(slopes).sum(axis=0)) - 1) ** 2).mean()

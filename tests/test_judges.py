@@ -22,8 +22,12 @@ def by_loops(first, second):
         return (sum(a * b for a, b in zip(x, y, strict=True)) / len(x) + 1) ** 3
 
     n, m = len(first), len(second)
-    within = sum(kernel(first[i], first[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    within += sum(kernel(second[i], second[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+    within = sum(kernel(first[i], first[j]) for i in range(n) for j in range(n) if i != j) / (
+        n * (n - 1)
+    )
+    within += sum(kernel(second[i], second[j]) for i in range(m) for j in range(m) if i != j) / (
+        m * (m - 1)
+    )
     return within - 2 * sum(kernel(x, y) for x in first for y in second) / (n * m)
 
 
@@ -40,7 +44,9 @@ def test_kid_of_one_distribution_is_zero_on_average_and_grows_with_distance():
     for seed in range(40):
         random = np.random.default_rng(seed)
         found.append(
-            metrics.kernel_distance(*random.normal(size=(2, 150, 8)), subsets=1, size=150, seed=seed)[0]
+            metrics.kernel_distance(
+                *random.normal(size=(2, 150, 8)), subsets=1, size=150, seed=seed
+            )[0]
         )
     assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(40) and min(found) < 0 < max(found)
     random = np.random.default_rng(0)
@@ -74,7 +80,9 @@ def test_the_classifier_reads_digits_and_is_trained_once(quick, capsys):
     features = evaluators.extract_features(model, images)
     assert features.shape == (300, 64) and features.dtype == np.float32
     kernel, bias = model.layers[-1].get_weights()
-    np.testing.assert_allclose(features @ kernel + bias, model.predict(images, verbose=0), atol=1e-4)
+    np.testing.assert_allclose(
+        features @ kernel + bias, model.predict(images, verbose=0), atol=1e-4
+    )
     again = evaluators.train_digit_classifier(digits)
     for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

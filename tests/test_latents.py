@@ -15,9 +15,14 @@ def test_in_a_plane_it_is_a_rotation():
 def test_many_pairs_keep_their_length_and_turn_evenly():
     random = np.random.default_rng(5)
     first, last = random.normal(size=(2, 6, 9))
-    last *= np.linalg.norm(first, axis=1, keepdims=True) / np.linalg.norm(last, axis=1, keepdims=True)
+    last *= np.linalg.norm(first, axis=1, keepdims=True) / np.linalg.norm(
+        last, axis=1, keepdims=True
+    )
     steps = np.stack([slerp(first, last, share) for share in np.linspace(0, 1, 5)])
-    lengths, strides = np.linalg.norm(steps, axis=-1), np.linalg.norm(np.diff(steps, axis=0), axis=-1)
+    lengths, strides = (
+        np.linalg.norm(steps, axis=-1),
+        np.linalg.norm(np.diff(steps, axis=0), axis=-1),
+    )
     np.testing.assert_allclose(steps[[0, -1]], [first, last], atol=1e-9)
     np.testing.assert_allclose(lengths, np.tile(np.linalg.norm(first, axis=1), (5, 1)))
     np.testing.assert_allclose(strides, np.tile(strides[0], (4, 1)))

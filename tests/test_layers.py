@@ -13,7 +13,9 @@ MAKE = {
     "TransformerEncoder": lambda: transformer.TransformerEncoder(8, 16, 2, dropout=0.1),
     "PositionalEmbedding": lambda: transformer.PositionalEmbedding(60, 10, 8),
     "TransformerDecoder": lambda: transformer.TransformerDecoder(8, 16, 2, dropout=0.1),
-    "TransformerDecoder without a source": lambda: transformer.TransformerDecoder(8, 16, 2, dropout=0.1),
+    "TransformerDecoder without a source": lambda: transformer.TransformerDecoder(
+        8, 16, 2, dropout=0.1
+    ),
 }
 EVERY = [name for name, item in vars(transformer).items() if inspect.isclass(item)]
 
@@ -64,7 +66,9 @@ def test_saved_and_loaded_it_is_the_same(name, tmp_path, recwarn):
     model, _ = model_of(name)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict(TOKENS, verbose=0), model.predict(TOKENS, verbose=0))
+    np.testing.assert_array_equal(
+        loaded.predict(TOKENS, verbose=0), model.predict(TOKENS, verbose=0)
+    )
     assert loaded.layers[-1].get_config() == model.layers[-1].get_config()
     assert not [note for note in recwarn if "build" in str(note.message)]
 
@@ -119,7 +123,9 @@ def test_encoder_equals_numpy():
 def test_encoder_permutes_its_outputs_with_its_inputs():
     model, _ = model_of("TransformerEncoder")
     order = np.array([3, 0, 5, 1, 4, 2])
-    np.testing.assert_allclose(model(TOKENS[:, order]), np.asarray(model(TOKENS))[:, order], atol=1e-5)
+    np.testing.assert_allclose(
+        model(TOKENS[:, order]), np.asarray(model(TOKENS))[:, order], atol=1e-5
+    )
 
 
 def test_positions_make_the_order_matter():
@@ -133,10 +139,14 @@ def test_positions_make_the_order_matter():
 def test_positional_embedding_is_token_plus_place_times_root_of_width():
     layer = transformer.PositionalEmbedding(20, 10, 4)
     found = np.asarray(layer(TOKENS))
-    tokens, places = (table.get_weights()[0] for table in (layer.token_embedding, layer.position_embedding))
+    tokens, places = (
+        table.get_weights()[0] for table in (layer.token_embedding, layer.position_embedding)
+    )
     for row, ids in enumerate(TOKENS):
         for place, token in enumerate(ids):
-            np.testing.assert_allclose(found[row, place], 2 * (tokens[token] + places[place]), rtol=1e-5)
+            np.testing.assert_allclose(
+                found[row, place], 2 * (tokens[token] + places[place]), rtol=1e-5
+            )
 
 
 def test_tokens_begin_at_unit_size_and_places_near_zero():
@@ -158,7 +168,10 @@ def test_dropout_works_in_training_only(name):
 def translator():
     """Two blocks of a decoder over token ids, with biases that are not zero either, and the layers in it."""
     read, written = (keras.Input((None,), dtype="int64") for _ in range(2))
-    source, target = transformer.PositionalEmbedding(80, 10, 8), transformer.PositionalEmbedding(80, 10, 8)
+    source, target = (
+        transformer.PositionalEmbedding(80, 10, 8),
+        transformer.PositionalEmbedding(80, 10, 8),
+    )
     decoders = [transformer.TransformerDecoder(8, 16, 2) for _ in range(2)]
     encoded, decoded = source(read), target(written)
     for decoder in decoders:
@@ -189,13 +202,16 @@ def test_decoder_never_sees_padding(translator, padded, junk):
     """More padding changes nothing beyond rounding; other vectors at the padding change not a single bit."""
     _, source, target, decoders = translator
     read, written = (
-        np.array(layer(np.pad(ids, ((0, 0), (0, 7))))) for layer, ids in ((source, TOKENS), (target, WRITTEN))
+        np.array(layer(np.pad(ids, ((0, 0), (0, 7)))))
+        for layer, ids in ((source, TOKENS), (target, WRITTEN))
     )
     mask = np.arange(13)[None] < np.array([[6], [6]])
     masks = {"inputs_mask": mask, "encoded_mask": mask}
     plain = np.asarray(decoders[0](written, read, **masks))[:, :6]
     if junk:
-        (read if padded == "source" else written)[:, 6:] = np.random.default_rng(0).normal(size=(2, 7, 8)) * 9
+        (read if padded == "source" else written)[:, 6:] = (
+            np.random.default_rng(0).normal(size=(2, 7, 8)) * 9
+        )
         np.testing.assert_array_equal(decoders[0](written, read, **masks)[:, :6], plain)
     else:
         short = {"source": (written, read[:, :6]), "target": (written[:, :6], read)}[padded]
@@ -219,7 +235,10 @@ def test_decoder_reads_the_source_and_the_past(translator):
     assert np.abs(model.predict([other, WRITTEN], verbose=0) - plain).max(axis=(0, 2)).min() > 1e-3
     other = WRITTEN.copy()
     other[:, 1] = 3
-    assert np.abs(model.predict([TOKENS, other], verbose=0) - plain)[:, 1:].max(axis=(0, 2)).min() > 1e-3
+    assert (
+        np.abs(model.predict([TOKENS, other], verbose=0) - plain)[:, 1:].max(axis=(0, 2)).min()
+        > 1e-3
+    )
 
 
 def test_decoding_step_by_step_equals_decoding_at_once(translator):
@@ -262,11 +281,15 @@ def test_decoder_equals_its_parts_in_numpy():
     real = np.array([True, True, True, False, True])
     found = attend(decoder.attention, written[0], written[0], np.tri(4, dtype=bool))
     found = normalise(written[0] + found, decoder.attention_norm)
-    found = normalise(found + attend(decoder.cross_attention, found, read[0], real), decoder.cross_norm)
+    found = normalise(
+        found + attend(decoder.cross_attention, found, read[0], real), decoder.cross_norm
+    )
     hidden = np.maximum(found @ decoder.hidden.kernel.numpy() + decoder.hidden.bias.numpy(), 0)
     last = hidden @ decoder.projection.kernel.numpy() + decoder.projection.bias.numpy()
     expected = normalise(found + last, decoder.projection_norm)
-    np.testing.assert_allclose(decoder(written, read, encoded_mask=real[None])[0], expected, atol=1e-4)
+    np.testing.assert_allclose(
+        decoder(written, read, encoded_mask=real[None])[0], expected, atol=1e-4
+    )
 
 
 def test_errors_say_what_is_wrong():
@@ -283,11 +306,16 @@ def test_errors_say_what_is_wrong():
 
 
 def test_layers_run_on_any_backend():
-    assert "tensorflow" not in inspect.getsource(transformer) and "tf." not in inspect.getsource(transformer)
+    assert "tensorflow" not in inspect.getsource(transformer) and "tf." not in inspect.getsource(
+        transformer
+    )
 
 
 def test_a_decoder_without_a_source_is_a_causal_encoder():
-    decoder, encoder = transformer.TransformerDecoder(8, 16, 2), transformer.TransformerEncoder(8, 16, 2)
+    decoder, encoder = (
+        transformer.TransformerDecoder(8, 16, 2),
+        transformer.TransformerEncoder(8, 16, 2),
+    )
     vectors = np.random.default_rng(2).normal(size=(2, 6, 8)).astype("float32")
     decoder(vectors), encoder(vectors)
     encoder.set_weights(decoder.get_weights())

@@ -30,10 +30,16 @@ def define(stem: str, *names: str, **known) -> dict:
     exec(compile(tree, stem, "exec"), found)  # the notebook's own imports
     found |= known
     for cell in code_cells:
-        starts = [start for name in names for start in (f"def {name}(", f"class {name}(", f"class {name}:")]
+        starts = [
+            start
+            for name in names
+            for start in (f"def {name}(", f"class {name}(", f"class {name}:")
+        ]
         if any(start in cell.source for start in starts):
             tree = ast.parse(cell.source)
-            tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+            tree.body = [
+                node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            ]
             exec(compile(tree, stem, "exec"), found)
     keras.saving.get_custom_objects().update(ours)
     return {name: found[name] for name in names}
@@ -42,7 +48,11 @@ def define(stem: str, *names: str, **known) -> dict:
 @pytest.mark.parametrize(
     ("name", "sizes", "inputs"),
     [
-        ("TransformerEncoder", (8, 16, 2), np.random.default_rng(0).normal(size=(2, 7, 8)).astype("float32")),
+        (
+            "TransformerEncoder",
+            (8, 16, 2),
+            np.random.default_rng(0).normal(size=(2, 7, 8)).astype("float32"),
+        ),
         ("PositionalEmbedding", (9, 10, 4), np.array([[3, 5, 2, 0, 0]])),
     ],
 )
@@ -94,14 +104,19 @@ def test_notebook_04_steps_as_keras_does():
 
 
 def test_notebook_05_and_utils_have_the_same_decoder():
-    theirs = define("05_transformer_translation", "TransformerDecoder")["TransformerDecoder"](8, 16, 2)
+    theirs = define("05_transformer_translation", "TransformerDecoder")["TransformerDecoder"](
+        8, 16, 2
+    )
     ours, random = transformer.TransformerDecoder(8, 16, 2), np.random.default_rng(0)
     written, read = (random.normal(size=(2, length, 8)).astype("float32") for length in (5, 7))
     for layer in (theirs, ours):
         layer(written, read)
     ours.set_weights([w + random.normal(size=w.shape) / 3 for w in ours.get_weights()])
     theirs.set_weights(ours.get_weights())
-    masks = {"inputs_mask": np.arange(5)[None] < [[5], [3]], "encoded_mask": np.arange(7)[None] < [[4], [7]]}
+    masks = {
+        "inputs_mask": np.arange(5)[None] < [[5], [3]],
+        "encoded_mask": np.arange(7)[None] < [[4], [7]],
+    }
     for given in ({}, masks):
         np.testing.assert_array_equal(ours(written, read, **given), theirs(written, read, **given))
     config = {key: value for key, value in theirs.get_config().items() if key != "name"}
@@ -158,7 +173,9 @@ def test_a_beam_over_kept_keys_and_values(translator):
         return sum(chances[place, token] for place, token in enumerate(found))
 
     wide = decoding.beam_search(step, state, 2, 3, 12, num_beams=6, length_penalty=0.0)
-    gains = [worth(row, w) - worth(row, g) for row, w, g in zip(ROWS.numpy(), wide, greedy, strict=True)]
+    gains = [
+        worth(row, w) - worth(row, g) for row, w, g in zip(ROWS.numpy(), wide, greedy, strict=True)
+    ]
     assert min(gains) > -1e-4 and max(gains) > 0.1
 
 
@@ -198,7 +215,9 @@ def test_word_vectors_are_read_and_covered(vectors):
 def test_cut_off_word_vectors_are_named(vectors):
     vectors.write_text(vectors.read_text() + "dull 0.5", encoding="utf-8")
     read = define("02_sequence_models", "read_vectors")["read_vectors"]
-    with pytest.raises(CompanionError, match=r"glove.txt, line 4: 1 numbers, not 2. Fetch it again."):
+    with pytest.raises(
+        CompanionError, match=r"glove.txt, line 4: 1 numbers, not 2. Fetch it again."
+    ):
         read(vectors, {"the"})
     vectors.write_bytes(b"")
     assert read(vectors, {"the"}) == {}
@@ -206,14 +225,27 @@ def test_cut_off_word_vectors_are_named(vectors):
 
 TINY = {
     "cfg": SimpleNamespace(
-        dropout=0.1, batch=8, units=8, small_tokens=20, dim=8, dense=16, heads=2, blocks=1, length=8, places=8
+        dropout=0.1,
+        batch=8,
+        units=8,
+        small_tokens=20,
+        dim=8,
+        dense=16,
+        heads=2,
+        blocks=1,
+        length=8,
+        places=8,
     ),
     "vocabulary": ["w"] * 20,
 }
 READERS = ("classifier", "bidirectional", "one_hot_vectors", "embed")
 PLACES = ("sinusoids", "ScaledEmbedding", "SinusoidalEmbedding", "classifier")
 MODELS = {
-    "02 embedding": ("02_sequence_models", READERS, lambda c: c.classifier(c.bidirectional(), c.embed())),
+    "02 embedding": (
+        "02_sequence_models",
+        READERS,
+        lambda c: c.classifier(c.bidirectional(), c.embed()),
+    ),
     "02 one-hot": (
         "02_sequence_models",
         READERS,
@@ -229,15 +261,23 @@ MODELS = {
     "03 sinusoids": (
         "03_transformer_encoder",
         PLACES,
-        lambda c: c.classifier(c.SinusoidalEmbedding(20, 8), transformer.TransformerEncoder(8, 16, 2)),
+        lambda c: c.classifier(
+            c.SinusoidalEmbedding(20, 8), transformer.TransformerEncoder(8, 16, 2)
+        ),
     ),
     "04": ("04_seq2seq_gru", (), lambda c: seq2seq.build_gru_seq2seq(20, 20, 8, 16, 0.1)),
-    "05": ("05_transformer_translation", ("build_transformer",), lambda c: c.build_transformer(20, 20)),
+    "05": (
+        "05_transformer_translation",
+        ("build_transformer",),
+        lambda c: c.build_transformer(20, 20),
+    ),
     "06": ("06_text_generation", ("language_model",), lambda c: c.language_model(20, 8)),
 }
 
 
-@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="nbval trains them on TensorFlow")
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="nbval trains them on TensorFlow"
+)
 @pytest.mark.parametrize("name", MODELS)
 def test_models_learn_on_other_backends(name):
     """Reviews are good where they begin with a 2; what is written counts up from its first word."""
@@ -255,7 +295,11 @@ def test_models_learn_on_other_backends(name):
         ids[::2, 5:] = 0
         asked = ids[:, 1:]
         seq2seq.compile_seq2seq(model, 0.02, 12 * 8)
-        given = {"x": [ids, ids[:, :-1]][-len(model.inputs) :], "y": asked, "sample_weight": asked != 0}
+        given = {
+            "x": [ids, ids[:, :-1]][-len(model.inputs) :],
+            "y": asked,
+            "sample_weight": asked != 0,
+        }
     losses = model.fit(**given, batch_size=8, epochs=12, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0], losses
 
@@ -266,15 +310,25 @@ WORDS = ["", "[UNK]", START_TOKEN, END_TOKEN, *"abcdefgh"]
 @pytest.fixture
 def generation():
     """The functions of notebook 06 over a language of eight words."""
-    cells = define("06_text_generation", "language_model", "batches", "writer", "read", "TextGenerator")
+    cells = define(
+        "06_text_generation", "language_model", "batches", "writer", "read", "TextGenerator"
+    )
     vectorizer = keras.layers.TextVectorization(
         vocabulary=WORDS[2:], standardize=standardize_target, output_sequence_length=13
     )
     cfg = SimpleNamespace(dim=8, dense=16, heads=2, blocks=2, dropout=0.2, length=12)
-    known = {"cfg": cfg, "vocabulary": WORDS, "vectorizer": vectorizer, "HIDDEN": [0, 1, 2], "END": 3}
+    known = {
+        "cfg": cfg,
+        "vocabulary": WORDS,
+        "vectorizer": vectorizer,
+        "HIDDEN": [0, 1, 2],
+        "END": 3,
+    }
     cells["writer"].__globals__.update(known)
     keras.utils.set_random_seed(2)
-    return SimpleNamespace(**cells, vectorizer=vectorizer, model=cells["language_model"](len(WORDS), 12))
+    return SimpleNamespace(
+        **cells, vectorizer=vectorizer, model=cells["language_model"](len(WORDS), 12)
+    )
 
 
 def test_the_language_model_sees_no_future(generation):
@@ -306,7 +360,9 @@ def test_the_generation_callback_does_not_disturb_training(generation, tmp_path)
         keras.utils.set_random_seed(5)
         model = generation.language_model(len(WORDS), 12)
         model.set_weights(start)
-        watch = generation.TextGenerator("a b", 6, (0.0, 1.0), frequency=2, path=tmp_path / "generated.json")
+        watch = generation.TextGenerator(
+            "a b", 6, (0.0, 1.0), frequency=2, path=tmp_path / "generated.json"
+        )
         seq2seq.compile_seq2seq(model, 1e-2, 16)
         data = generation.batches(rows, 16, seed=0)
         model.fit(data, epochs=4, shuffle=False, verbose=0, callbacks=[watch] if watched else [])

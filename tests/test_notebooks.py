@@ -43,7 +43,9 @@ def outputs(notebook):
 def written(output):
     """The text of an output, as a reader sees it: printed, plain or HTML, never base64."""
     data = output.get("data", {})
-    return "\n".join([output.get("text", ""), *(data.get(kind, "") for kind in ("text/plain", "text/html"))])
+    return "\n".join(
+        [output.get("text", ""), *(data.get(kind, "") for kind in ("text/plain", "text/html"))]
+    )
 
 
 def test_there_are_notebooks():
@@ -66,7 +68,9 @@ def test_set_up_cell_is_the_same_everywhere(path, notebook):
 
 def test_knobs_stand_in_the_second_cell(notebook):
     # Behind the set-up cell, or behind one more cell that only imports.
-    number = next(i for i, cell in enumerate(code(notebook)) if "cfg = settings.choose(" in cell.source)
+    number = next(
+        i for i, cell in enumerate(code(notebook)) if "cfg = settings.choose(" in cell.source
+    )
     assert number == 1 or (number == 2 and code(notebook)[1].source.startswith(("import", "from")))
     assert sum("settings.choose(" in cell.source for cell in code(notebook)) == 1
 
@@ -87,7 +91,11 @@ def test_has_exercises_with_folded_solutions_and_a_recap(notebook):
 
 
 def test_session_times_are_well_formed(notebook):
-    headings = [line for line in prose(notebook).splitlines() if line.startswith("## ") and "session" in line]
+    headings = [
+        line
+        for line in prose(notebook).splitlines()
+        if line.startswith("## ") and "session" in line
+    ]
     assert headings
     for heading in headings:
         assert re.search(r"\(session [\d:, -]+\)$", heading), heading
@@ -121,7 +129,8 @@ def test_every_picture_has_an_alt_text(notebook):
 
 def test_nothing_private_in_sources_and_outputs(notebook):
     text = "\n".join(
-        [cell.source for cell in notebook.cells] + [written(output) for _, output in outputs(notebook)]
+        [cell.source for cell in notebook.cells]
+        + [written(output) for _, output in outputs(notebook)]
     )
     # An absolute path names a machine; /content is Colab's and would do the same.
     assert not re.search(r"(?<![\w.:/<])/(?:home|root|Users|tmp|work|content|usr|opt|var)\b", text)
@@ -145,7 +154,9 @@ def test_exported_pictures_are_those_of_the_stored_outputs(notebook):
                     for kind, content in output.get("data", {}).items()
                     if kind.startswith("image/")
                 )
-                exported = settings.ROOT / "docs" / "pictures" / f"{name}.{kind.removeprefix('image/')}"
+                exported = (
+                    settings.ROOT / "docs" / "pictures" / f"{name}.{kind.removeprefix('image/')}"
+                )
                 assert exported.read_bytes() == base64.b64decode(stored), (
                     f"run `make render` for {exported.name}"
                 )

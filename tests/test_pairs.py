@@ -33,7 +33,11 @@ def links(pair):
 
 
 def test_pairs_are_distinct_within_and_across_parts(everything):
-    assert len({pair.english.lower() for pair in everything}) == len(everything) == sum(COUNTS.values())
+    assert (
+        len({pair.english.lower() for pair in everything})
+        == len(everything)
+        == sum(COUNTS.values())
+    )
 
 
 def test_part_follows_from_the_english_words(parts):
@@ -50,7 +54,9 @@ def test_fewer_pairs_are_the_beginning_of_more(parts):
 
 
 def test_pairs_are_the_same_on_every_machine():
-    digest = hashlib.sha256(repr([tuple(pair) for pair in generate_pairs("train", 500)]).encode()).hexdigest()
+    digest = hashlib.sha256(
+        repr([tuple(pair) for pair in generate_pairs("train", 500)]).encode()
+    ).hexdigest()
     assert digest == "e3f2204fc92ef6212bbca400485e45a07e66f0f11b71354d5da1c96666db25e9"
 
 
@@ -75,9 +81,14 @@ def test_unknown_part_and_too_many_pairs_stop():
 def test_lengths_have_spread_and_vocabularies_bounds(everything):
     lengths = sorted(len(tokenize(pair.english)) for pair in everything)
     share = [
-        sum(low <= n <= high for n in lengths) / len(lengths) for low, high in ((3, 5), (6, 10), (14, 19))
+        sum(low <= n <= high for n in lengths) / len(lengths)
+        for low, high in ((3, 5), (6, 10), (14, 19))
     ]
-    assert lengths[0] >= 3 and lengths[-1] <= 19 and max(len(tokenize(p.spanish)) for p in everything) <= 25
+    assert (
+        lengths[0] >= 3
+        and lengths[-1] <= 19
+        and max(len(tokenize(p.spanish)) for p in everything) <= 25
+    )
     assert 0.10 < share[0] < 0.25 and 0.5 < share[1] < 0.75 and 0.05 < share[2] < 0.15
     for side, least, most in ((0, 600, 1_000), (1, 1_200, 1_500)):
         assert least < len({word for pair in everything for word in tokenize(pair[side])}) < most
@@ -187,8 +198,14 @@ def test_links_are_places_in_order(everything):
         english, spanish = tokenize(pair.english), tokenize(pair.spanish)
         assert list(pair.alignment) == sorted(set(pair.alignment))
         assert all(0 <= i < len(english) and 0 <= j < len(spanish) for i, j in pair.alignment)
-        assert pair.alignment[-1] == (len(english) - 1, len(spanish) - 1) and english[-1] == spanish[-1]
-        assert sum(english[-1] == english[i] or spanish[-1] == spanish[j] for i, j in pair.alignment) == 1
+        assert (
+            pair.alignment[-1] == (len(english) - 1, len(spanish) - 1)
+            and english[-1] == spanish[-1]
+        )
+        assert (
+            sum(english[-1] == english[i] or spanish[-1] == spanish[j] for i, j in pair.alignment)
+            == 1
+        )
 
 
 def test_only_words_without_counterpart_lack_links(everything):
@@ -196,7 +213,9 @@ def test_only_words_without_counterpart_lack_links(everything):
     for pair in everything:
         for side in (0, 1):
             linked = {link[side] for link in pair.alignment}
-            alone[side].update(w for place, w in enumerate(tokenize(pair[side])) if place not in linked)
+            alone[side].update(
+                w for place, w in enumerate(tokenize(pair[side])) if place not in linked
+            )
     assert set(alone[0]) == {"do", "does", "did", ",", "a", "an"}
     assert set(alone[1]) == {*"¿¡,a", "le", "les", "el", "la", "los", "las", "al", "de"}
 
@@ -269,7 +288,12 @@ CONSTANT = [
 
 
 def plural(word):
-    irregular = {"joven": "jóvenes", "marrón": "marrones", "paraguas": "paraguas", "lápiz": "lápices"}
+    irregular = {
+        "joven": "jóvenes",
+        "marrón": "marrones",
+        "paraguas": "paraguas",
+        "lápiz": "lápices",
+    }
     if word in irregular:
         return irregular[word]
     if word[-1] in "aeiouáéó":
@@ -289,7 +313,9 @@ def adjectives():
     for word in ("inglés", "francés", "alemán", "hablador"):
         stem = word.translate(str.maketrans("éá", "ea"))
         forms |= {word: "ms", stem + "a": "fs", stem + "es": "mp", stem + "as": "fp"}
-    return forms | {form: kind for word in CONSTANT for form, kind in ((word, "s"), (plural(word), "p"))}
+    return forms | {
+        form: kind for word in CONSTANT for form, kind in ((word, "s"), (plural(word), "p"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -298,11 +324,20 @@ def nouns():
     single = {}
     for group in settings_nouns():
         for spanish in group:
-            ending = "f" if re.search("(a|ción|dad)$", spanish) else "m" if spanish.endswith("o") else None
+            ending = (
+                "f"
+                if re.search("(a|ción|dad)$", spanish)
+                else "m"
+                if spanish.endswith("o")
+                else None
+            )
             gender = "f" if spanish in FEMININE else "m" if spanish in MASCULINE else ending
             assert gender, f"{spanish}: say in FEMININE or MASCULINE what it is"
             single[spanish] = gender
-    return {**{plural(w): g + "p" for w, g in single.items()}, **{w: g + "s" for w, g in single.items()}}
+    return {
+        **{plural(w): g + "p" for w, g in single.items()},
+        **{w: g + "s" for w, g in single.items()},
+    }
 
 
 def settings_nouns():
@@ -323,7 +358,9 @@ def test_articles_nouns_and_adjectives_agree(everything, nouns, adjectives):
     for pair in everything:
         words = tokenize(pair.spanish.replace("umo de naranja", "umo"))
         for place, word in enumerate(words):
-            if word not in nouns or (word == "vino" and words[place - 1] not in ("el", "mi", "este", "del")):
+            if word not in nouns or (
+                word == "vino" and words[place - 1] not in ("el", "mi", "este", "del")
+            ):
                 continue
             kind = "m" if word == "paraguas" else nouns[word]
             before = place - 1
@@ -334,7 +371,9 @@ def test_articles_nouns_and_adjectives_agree(everything, nouns, adjectives):
                 checked["agua"] += 1
                 front = []
             after = place + 1
-            if before == 0 and re.fullmatch("es|son|era|eran|está|están|estaba|estaban", words[after]):
+            if before == 0 and re.fullmatch(
+                "es|son|era|eran|está|están|estaba|estaban", words[after]
+            ):
                 after += 1 + (words[after + 1] == "muy")
             behind = []
             # "Limpia" may be a verb.
@@ -343,7 +382,10 @@ def test_articles_nouns_and_adjectives_agree(everything, nouns, adjectives):
                 after += 1
             for side, found in (("before", front), ("after", behind)):
                 checked[side] += len(found)
-                assert all(agree((FORMS | adjectives)[other], kind) for other in found), (word, pair)
+                assert all(agree((FORMS | adjectives)[other], kind) for other in found), (
+                    word,
+                    pair,
+                )
     assert checked["before"] > 20_000 and checked["after"] > 8_000 and checked["agua"] > 20
 
 
@@ -444,12 +486,16 @@ def test_persons_as_objects_have_a_in_front(everything):
     verbs = "visited|helped|called|saw|heard|helps|calls|knows|help|see|call|hear|visit|visits"
     owner = "my|your|his|her|our|their"
     kin = "brother|sister|friend|cousin|son|daughter|uncle|aunt|mother|father|grandmother|grandfather|boss"
-    person = re.compile(rf"\b(?:{verbs}) (?:({NAMES})\b(?!')|({owner}) (?:best )?(?:{kin})s?\b(?!'))")
+    person = re.compile(
+        rf"\b(?:{verbs}) (?:({NAMES})\b(?!')|({owner}) (?:best )?(?:{kin})s?\b(?!'))"
+    )
     for pair in everything:
         if found := person.search(pair.english):
             english, spanish = tokenize(pair.english), tokenize(pair.spanish)
             word = found[1] or found[2]
-            place = english.index(word.lower(), len(tokenize(pair.english[: found.start(found.lastindex)])))
+            place = english.index(
+                word.lower(), len(tokenize(pair.english[: found.start(found.lastindex)]))
+            )
             (there,) = [j for i, j in pair.alignment if i == place]
             checked[found.lastindex] += 1
             assert spanish[there - 1] == "a", pair
@@ -483,10 +529,13 @@ def test_english_verbs_agree(everything):
     checked = Counter()
     third = {"goes": "go", "has": "have", "watches": "watch", "studies": "study"}
     third |= {
-        f"{verb}s": verb for verb in ("eat", "drink", "play", "listen", "work", "visit", "like", "want")
+        f"{verb}s": verb
+        for verb in ("eat", "drink", "play", "listen", "work", "visit", "like", "want")
     }
     for pair in everything:
-        if found := re.match(rf"(He|She|I|You|We|They|{NAMES}) (?:often |never )?(\w+)", pair.english):
+        if found := re.match(
+            rf"(He|She|I|You|We|They|{NAMES}) (?:often |never )?(\w+)", pair.english
+        ):
             who, verb = found.groups()
             if verb in third or verb in third.values():
                 checked[who] += 1
@@ -503,10 +552,14 @@ def test_tense_and_time_agree(everything):
     for pair in everything:
         if re.search(past, pair.english, re.IGNORECASE):
             checked["past"] += 1
-            assert not re.search(r"\b(?:will|won't|going to|every|tomorrow)\b", pair.english), pair.english
+            assert not re.search(r"\b(?:will|won't|going to|every|tomorrow)\b", pair.english), (
+                pair.english
+            )
         if re.search(future, pair.english, re.IGNORECASE):
             checked["future"] += 1
-            assert re.search(r"\b(?:will|won't|going to)\b", pair.english, re.IGNORECASE), pair.english
+            assert re.search(r"\b(?:will|won't|going to)\b", pair.english, re.IGNORECASE), (
+                pair.english
+            )
     assert min(checked.values()) > 500
 
 
@@ -522,8 +575,18 @@ def test_spelling_where_words_and_signs_meet(everything):
     for pair in everything:
         assert not wrong_es.search(pair.spanish) and not wrong_en.search(pair.english), pair
         asked, cried = pair.english.endswith("?"), pair.english.endswith("!")
-        assert pair.spanish.count("¿") == pair.spanish.count("?") == asked == pair.spanish.startswith("¿")
-        assert pair.spanish.count("¡") == pair.spanish.count("!") == cried == pair.spanish.startswith("¡")
+        assert (
+            pair.spanish.count("¿")
+            == pair.spanish.count("?")
+            == asked
+            == pair.spanish.startswith("¿")
+        )
+        assert (
+            pair.spanish.count("¡")
+            == pair.spanish.count("!")
+            == cried
+            == pair.spanish.startswith("¡")
+        )
         assert pair.english[-1] in ".?!" and pair.spanish[-1] == pair.english[-1]
         assert pair.english[0].isupper() and pair.spanish.lstrip("¿¡")[0].isupper()
 

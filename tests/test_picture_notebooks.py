@@ -38,7 +38,17 @@ def dreams():
 
 @pytest.fixture(scope="module")
 def styles():
-    names = ("distance", "downhill", "note", "adam", "grey", "resize", "gram", "style_loss", "variation")
+    names = (
+        "distance",
+        "downhill",
+        "note",
+        "adam",
+        "grey",
+        "resize",
+        "gram",
+        "style_loss",
+        "variation",
+    )
     knobs = {"cfg": KNOBS, "time": time, "minimize": minimize, "STYLE": (), "network": None}
     return SimpleNamespace(**define("08_style_transfer", *names, "transfer_loss", "lbfgs", **knobs))
 
@@ -104,8 +114,12 @@ def test_a_shift_is_undone(dreams):
 
 
 def test_octaves_without_a_climb_give_the_picture_back(dreams, monkeypatch):
-    monkeypatch.setitem(dreams.dream.__globals__, "ascend", lambda slope, seen, *_, **__: (seen, []))
-    smooth = np.array(dreams.resize(picture(12, 14)[None].astype("float32"), (140, 190)))[0].clip(0, 255)
+    monkeypatch.setitem(
+        dreams.dream.__globals__, "ascend", lambda slope, seen, *_, **__: (seen, [])
+    )
+    smooth = np.array(dreams.resize(picture(12, 14)[None].astype("float32"), (140, 190)))[0].clip(
+        0, 255
+    )
     *_, back = dreams.dream(None, smooth)
     assert np.abs(back - smooth).max() <= 1.0
     *_, blurred = dreams.dream(None, picture(140, 190), detail=False)
@@ -135,7 +149,9 @@ def test_coarse_forms_are_added_to_a_gradient(dreams):
 def test_gram_against_the_loop_and_against_numpy(styles):
     found = RANDOM.normal(size=(1, 5, 4, 3)).astype("float32")
     flat = found.reshape(20, 3)
-    loop = [[sum(flat[p, i] * flat[p, j] for p in range(20)) / 20 for j in range(3)] for i in range(3)]
+    loop = [
+        [sum(flat[p, i] * flat[p, j] for p in range(20)) / 20 for j in range(3)] for i in range(3)
+    ]
     np.testing.assert_allclose(styles.gram(found), loop, rtol=1e-4)
     np.testing.assert_allclose(styles.gram(found), flat.T @ flat / 20, rtol=1e-4)
 
@@ -184,5 +200,7 @@ def test_both_optimisers_find_the_lowest_point(styles, walk):
     slope = styles.downhill(lambda seen: {"far": keras.ops.mean((seen - wanted) ** 2) / 1e4})
     *_, found = getattr(styles, walk)(slope, picture(seed=5), 150, log=log)
     assert np.abs(found - wanted).max() <= 2
-    assert log[-1]["total"] < 1e-3 * log[0]["total"] and log[-1]["far"] == pytest.approx(log[-1]["total"])
+    assert log[-1]["total"] < 1e-3 * log[0]["total"] and log[-1]["far"] == pytest.approx(
+        log[-1]["total"]
+    )
     assert [line["seconds"] for line in log] == sorted(line["seconds"] for line in log)

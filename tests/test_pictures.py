@@ -68,7 +68,9 @@ def test_a_folder_of_the_readers_own(tmp_path, capsys, colours):
     assert list(found.photographs) == ["holiday"] and found.source == "folder"
     assert max(found.photographs["holiday"].shape) == 128
     lines = capsys.readouterr().out.splitlines()
-    assert [next(name for name in ("broken", "cut", "sliver") if name in line) for line in lines] == [
+    assert [
+        next(name for name in ("broken", "cut", "sliver") if name in line) for line in lines
+    ] == [
         "broken",
         "cut",
         "sliver",
@@ -96,7 +98,9 @@ def test_the_sessions_pictures_come_first_where_they_are(monkeypatch, colours):
 def test_the_sample_comes_without_them_unless_real_is_asked_for(monkeypatch):
     found = datasets.load_images(max_side=96)
     assert found.source == "sample" and {"cat", "coffee"} <= set(found.photographs)
-    assert all(max(picture.shape) == 96 for picture in (found.photographs | found.paintings).values())
+    assert all(
+        max(picture.shape) == 96 for picture in (found.photographs | found.paintings).values()
+    )
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable, match=r"golden_gate.jpg and starry_night.jpg"):
         datasets.load_images()
@@ -173,10 +177,14 @@ def test_pictures_cut_short_are_made_anew_and_those_made_stay_on_disk():
         results.cached_images("cut", dies, Log())
     assert len(list(settings.runs_dir().rglob("cut-*/*.png"))) == 2
     make, calls = made(7, 8, 9)
-    assert [p[0, 0, 0] for p in results.cached_images("cut", make, Log())] == [7, 8, 9] and len(calls) == 1
+    assert [p[0, 0, 0] for p in results.cached_images("cut", make, Log())] == [7, 8, 9] and len(
+        calls
+    ) == 1
     for path in settings.runs_dir().rglob("cut-*/001.png"):
         path.write_bytes(path.read_bytes()[:20])
-    assert [p[0, 0, 0] for p in results.cached_images("cut", make, Log())] == [7, 8, 9] and len(calls) == 2
+    assert [p[0, 0, 0] for p in results.cached_images("cut", make, Log())] == [7, 8, 9] and len(
+        calls
+    ) == 2
 
 
 def test_a_full_disk_costs_a_line_and_no_picture(monkeypatch, capsys):
@@ -186,6 +194,9 @@ def test_a_full_disk_costs_a_line_and_no_picture(monkeypatch, capsys):
     monkeypatch.setattr(Image.Image, "save", full)
     make, calls = made(1, 2)
     assert [p[0, 0, 0] for p in results.cached_images("some", make, Log())] == [1, 2]
-    assert capsys.readouterr().out == "some is not saved (No space left on device), the notebook goes on.\n"
+    assert (
+        capsys.readouterr().out
+        == "some is not saved (No space left on device), the notebook goes on.\n"
+    )
     results.cached_images("some", make, Log())
     assert len(calls) == 2

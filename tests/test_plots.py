@@ -61,7 +61,12 @@ def drawn(monkeypatch):
 
 def test_bars_have_the_given_length_error_and_baseline(drawn):
     plots.bar_chart(
-        {"a": 2.0, "b": 5.0}, "b wins", "seconds", ALT, errors={"a": 0.5, "b": 1.0}, baseline=("zero", 1.0)
+        {"a": 2.0, "b": 5.0},
+        "b wins",
+        "seconds",
+        ALT,
+        errors={"a": 0.5, "b": 1.0},
+        baseline=("zero", 1.0),
     )
     axes = drawn[0][0].axes[0]
     assert [bar.get_width() for bar in axes.patches] == [2.0, 5.0]
@@ -72,7 +77,9 @@ def test_bars_have_the_given_length_error_and_baseline(drawn):
 
 
 def test_curves_draw_training_and_validation_by_epoch(drawn):
-    plots.plot_history({"m": {"loss": [3, 2, 1], "val_loss": [3, 3, 4]}}, "loss", "It overfits", ALT)
+    plots.plot_history(
+        {"m": {"loss": [3, 2, 1], "val_loss": [3, 3, 4]}}, "loss", "It overfits", ALT
+    )
     training, validation = drawn[0][0].axes[0].lines[:2]
     assert training.get_xdata().tolist() == [1, 2, 3]
     assert (list(training.get_ydata()), list(validation.get_ydata())) == ([3, 2, 1], [3, 3, 4])

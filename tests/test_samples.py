@@ -131,10 +131,17 @@ def judge():
     opinion = re.compile(rf"\b(?:{'|'.join(sorted(polarity, key=len, reverse=True))})\b")
     very = [*lexicon["opinions"]["very"], *lexicon["opinions"]["utterly"]]
     degrees = {
-        0.5: [*lexicon["good"]["slightly"], *lexicon["bad"]["slightly"], "something of", "occasionally"],
+        0.5: [
+            *lexicon["good"]["slightly"],
+            *lexicon["bad"]["slightly"],
+            "something of",
+            "occasionally",
+        ],
         2.0: [*very, "constantly", "an absolute", "what an?", "in a word"],
     }
-    negation = re.compile(r"\b(?:not|no|never|hardly|nobody|cannot|far from|disagree|wrong|could claim)\b")
+    negation = re.compile(
+        r"\b(?:not|no|never|hardly|nobody|cannot|far from|disagree|wrong|could claim)\b"
+    )
     conceding = re.compile(r"\b(?:although|even though|while|despite|for all)\b")
 
     def value(sentence):
@@ -214,11 +221,17 @@ def test_every_construction_is_in_use(truth):
 
 def test_plots_use_sentiment_words_without_telling_the_label(truth):
     lexicon = tables()
-    praise, blame = ({*lexicon[side]["extreme"], *lexicon[side]["graded"]} for side in ("good", "bad"))
+    praise, blame = (
+        {*lexicon[side]["extreme"], *lexicon[side]["graded"]} for side in ("good", "bad")
+    )
     balance = {0: Counter(), 1: Counter()}
     for review in truth:
-        plot = [word for text, kind, _ in review.sentences if kind == "plot" for word in words(text)]
-        balance[review.label].update(good=sum(w in praise for w in plot), bad=sum(w in blame for w in plot))
+        plot = [
+            word for text, kind, _ in review.sentences if kind == "plot" for word in words(text)
+        ]
+        balance[review.label].update(
+            good=sum(w in praise for w in plot), bad=sum(w in blame for w in plot)
+        )
     shares = {label: found["good"] / found.total() for label, found in balance.items()}
     assert min(found.total() for found in balance.values()) > 3_000
     assert abs(shares[0] - shares[1]) < 0.03
@@ -242,7 +255,9 @@ def accuracy(parts, seen, unseen, strengths):
 
 
 def test_pairs_of_words_beat_words_and_leave_room(parts):
-    single = accuracy(parts, *(rows.sign() for rows in counts(parts, 20_000, pairs=False)), strengths=(0.1,))
+    single = accuracy(
+        parts, *(rows.sign() for rows in counts(parts, 20_000, pairs=False)), strengths=(0.1,)
+    )
     seen, unseen = counts(parts, 20_000, pairs=True)
     pairs = accuracy(parts, seen.sign(), unseen.sign(), strengths=(0.3,))
     weights = TfidfTransformer().fit(seen)
@@ -254,7 +269,9 @@ def test_pairs_of_words_beat_words_and_leave_room(parts):
 
 def test_order_of_models_holds_on_fewer_reviews(parts):
     single, pairs = (
-        accuracy(parts, *(rows.sign() for rows in counts(parts, 4_000, pairs)), strengths=(0.1, 0.5))
+        accuracy(
+            parts, *(rows.sign() for rows in counts(parts, 4_000, pairs)), strengths=(0.1, 0.5)
+        )
         for pairs in (False, True)
     )
     assert 0.70 < single < pairs

@@ -81,5 +81,7 @@ def test_importing_the_package_runs_nothing():
     modules = "settings, notebook, datasets, downloads, results, tracking, plots"
     heavy = "[m for m in ('wandb', 'matplotlib', 'tensorflow') if m in sys.modules]"
     program = f"import sys; from utils import {modules}; print({heavy})"
-    done = subprocess.run([sys.executable, "-c", program], cwd=settings.ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=settings.ROOT, capture_output=True, text=True
+    )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")

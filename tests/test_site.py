@@ -18,7 +18,9 @@ import pytest
 
 from utils import settings
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -43,7 +45,9 @@ def serve(folder):
         def log_message(self, *_):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -80,7 +84,11 @@ def opened(browser, address, width=1280, height=900, **context):
 
     page.on(
         "console",
-        lambda m: wrong.append(f"console: {m.text} {m.location}") if m.type in ("error", "warning") else None,
+        lambda m: (
+            wrong.append(f"console: {m.text} {m.location}")
+            if m.type in ("error", "warning")
+            else None
+        ),
     )
     page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
     page.on("requestfailed", failed)
@@ -99,7 +107,9 @@ def visited(browser, address):
     """Every page of the site once: what went wrong, its pictures, links and anchors, what axe-core finds."""
     import axe_playwright_python
 
-    axe = next(Path(axe_playwright_python.__file__).parent.glob("axe*.js")).read_text(encoding="utf-8")
+    axe = next(Path(axe_playwright_python.__file__).parent.glob("axe*.js")).read_text(
+        encoding="utf-8"
+    )
     found = {}
     page, wrong = opened(browser, address)
     for name in pages():
@@ -114,7 +124,8 @@ def visited(browser, address):
             "wrong": list(wrong),
             "axe": report["violations"],
             "pictures": page.eval_on_selector_all(
-                "img", "all => all.map(i => [i.getAttribute('src'), i.alt, i.complete && i.naturalWidth > 0])"
+                "img",
+                "all => all.map(i => [i.getAttribute('src'), i.alt, i.complete && i.naturalWidth > 0])",
             ),
             "links": page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)"),
             "anchors": page.eval_on_selector_all("[id]", "all => all.map(e => e.id)"),
@@ -134,7 +145,9 @@ def test_every_notebook_has_a_page_and_a_card(browser, address):
 
 def test_pages_open_without_errors_and_load_nothing_from_elsewhere(visited, address):
     assert {name: page["wrong"] for name, page in visited.items() if page["wrong"]} == {}
-    elsewhere = {url for page in visited.values() for url in page["requests"] if not url.startswith(address)}
+    elsewhere = {
+        url for page in visited.values() for url in page["requests"] if not url.startswith(address)
+    }
     assert elsewhere == set()
 
 
@@ -231,7 +244,10 @@ def test_no_slide_is_empty_or_too_full(decks):
         for slide in slides:
             assert slide["text"] or slide["pictures"], (name, slide["at"])
             # Half the size is what cannot be read from the back; 4 pixels are rounding.
-            assert slide["zoom"] > 0.6 and slide["high"] <= 724 and slide["wide"] <= 1284, (name, slide)
+            assert slide["zoom"] > 0.6 and slide["high"] <= 724 and slide["wide"] <= 1284, (
+                name,
+                slide,
+            )
 
 
 def test_slides_show_the_figures_and_leave_the_set_up_and_the_solutions_out(decks):

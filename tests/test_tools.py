@@ -37,8 +37,14 @@ def project(bare):
 def run(project, script, *arguments, **more):
     """Run a tool of a project; `more` are further variables of its environment."""
     command = [sys.executable, str(project / "tools" / script), *arguments]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPANION", "RAY"))}
-    return subprocess.run(command, cwd=project, env=kept | more, capture_output=True, text=True, timeout=100)
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COMPANION", "RAY"))
+    }
+    return subprocess.run(
+        command, cwd=project, env=kept | more, capture_output=True, text=True, timeout=100
+    )
 
 
 def test_a_failing_notebook_is_named_and_the_others_still_run(project):
@@ -46,7 +52,9 @@ def test_a_failing_notebook_is_named_and_the_others_still_run(project):
     assert done.returncode == 1
     assert "01_bad.ipynb, cell 3 (# Divide): ZeroDivisionError: division by zero" in done.stderr
     assert "build/quick/01_bad.ipynb" in done.stderr
-    bad, good = (next(line for line in done.stdout.splitlines() if line.startswith(n)) for n in ("01", "02"))
+    bad, good = (
+        next(line for line in done.stdout.splitlines() if line.startswith(n)) for n in ("01", "02")
+    )
     assert "FAILED" in bad
     assert "sample" in good and "89% right" in good and "GiB" in good
     executed = nbformat.read(project / "build" / "quick" / "02_good.ipynb", as_version=4)
@@ -68,7 +76,11 @@ def test_only_the_chosen_notebooks_run_and_their_outputs_are_stored(project):
 
 def test_an_unknown_notebook_is_refused_with_the_known_ones(project):
     done = run(project, "run_notebooks.py", "--only", "07")
-    assert done.returncode == 1 and "No notebook begins with 07" in done.stderr and "02_good" in done.stderr
+    assert (
+        done.returncode == 1
+        and "No notebook begins with 07" in done.stderr
+        and "02_good" in done.stderr
+    )
 
 
 def test_stamp_writes_badge_and_address_and_takes_them_back(project):
@@ -84,7 +96,8 @@ def test_stamp_writes_badge_and_address_and_takes_them_back(project):
     run(project, "stamp_colab.py", "")
     unstamped = nbformat.read(path, as_version=4)
     assert (
-        "http" not in unstamped.cells[0].source and "make colab REPO=owner/name" in unstamped.cells[0].source
+        "http" not in unstamped.cells[0].source
+        and "make colab REPO=owner/name" in unstamped.cells[0].source
     )
     assert unstamped.cells[1:] == nbformat.reads(before, as_version=4).cells[1:]
 
@@ -116,9 +129,7 @@ def colab(tmp_path):
 
     def execute(repository):
         source = setup.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
-        program = (
-            f"import google.colab\nfor again in range(2):\n    exec({source!r})\nprint(notebook.__file__)"
-        )
+        program = f"import google.colab\nfor again in range(2):\n    exec({source!r})\nprint(notebook.__file__)"
         environment = os.environ | {
             "PYTHONPATH": str(tmp_path / "site"),
             "GIT_CONFIG_COUNT": "1",
@@ -142,7 +153,11 @@ def test_set_up_cell_fetches_the_project_on_colab_and_runs_twice(colab):
 def test_unstamped_notebook_explains_itself_on_colab(colab):
     done = colab("")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].startswith("This copy has no address yet: set REPOSITORY")
+    assert (
+        done.stderr.strip()
+        .splitlines()[-1]
+        .startswith("This copy has no address yet: set REPOSITORY")
+    )
 
 
 def test_a_new_notebook_keeps_the_contract_as_it_is(project):
@@ -159,7 +174,17 @@ def test_a_new_notebook_keeps_the_contract_as_it_is(project):
     assert "notebooks/02_diffusion.ipynb" in made.stdout, made.stderr
     done = run(project, "run_notebooks.py", "--only", "02", "--profile", "live", "--store")
     assert done.returncode == 0, done.stderr
-    contract = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "-k", "diffusion"]
+    contract = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests",
+        "-k",
+        "diffusion",
+    ]
     checked = subprocess.run(contract, cwd=project, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
     assert re.search(r"1\d passed", checked.stdout), checked.stdout
@@ -174,7 +199,11 @@ def test_results_flatten_to_named_numbers_and_percentages():
     from tools import results
 
     told = {"dogs": {"cat": [0.5, 0.25]}, "rows": [{"way": "Adam", "steps": 18}], "kid": 0.123456}
-    assert results.flat(told) == {"dogs: cat": [0.5, 0.25], "rows: Adam: steps": 18, "kid": 0.123456}
+    assert results.flat(told) == {
+        "dogs: cat": [0.5, 0.25],
+        "rows: Adam: steps": 18,
+        "kid": 0.123456,
+    }
     assert [results.written(v) for v in ([0.5, 2], 0.123456, 3000.0, 259.2, "InceptionV3")] == [
         "0.5, 2", "0.123", "3,000", "259.2", "InceptionV3"
     ]  # fmt: skip
@@ -184,11 +213,15 @@ def test_results_flatten_to_named_numbers_and_percentages():
 def test_results_page_is_made_from_the_kept_summaries():
     from tools import results
 
-    assert (settings.ROOT / "docs" / "results.md").read_text() == results.page(), "run `make results`"
+    assert (settings.ROOT / "docs" / "results.md").read_text() == results.page(), (
+        "run `make results`"
+    )
 
 
 def test_every_make_target_is_documented():
-    listed = subprocess.run(["make", "help"], cwd=settings.ROOT, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["make", "help"], cwd=settings.ROOT, capture_output=True, text=True
+    ).stdout
     for target in (
         "run",
         "test",
@@ -212,13 +245,17 @@ def test_lock_pins_every_requirement():
         name, _, version = line.partition(";")[0].strip().partition("==")
         pins.setdefault(name.lower(), []).append(version)
     wanted = [
-        line for line in (settings.ROOT / "requirements.txt").read_text().splitlines() if line[:1].isalpha()
+        line
+        for line in (settings.ROOT / "requirements.txt").read_text().splitlines()
+        if line[:1].isalpha()
     ]
     for line in wanted:
         name, sign, floor = re.fullmatch(r"([\w-]+)([>=]=)([\d.]+)(,.*)?", line).groups()[:3]
         for version in pins[name]:
             assert sign == ">=" or version == floor, line
-            assert tuple(map(int, version.split(".")[:2])) >= tuple(map(int, floor.split(".")[:2])), line
+            assert tuple(map(int, version.split(".")[:2])) >= tuple(
+                map(int, floor.split(".")[:2])
+            ), line
     assert len(wanted) >= 7
 
 
@@ -231,7 +268,8 @@ def test_a_stored_panel_is_shown_with_its_values_texts_and_pictures():
     state = {
         "box": widget(children=["IPY_MODEL_slider", "IPY_MODEL_screen", "IPY_MODEL_line"]),
         "slider": widget(description="smile", value=0.5),
-        "screen": widget(format="png", value=None) | {"buffers": [{"data": "QUJD", "path": ["value"]}]},
+        "screen": widget(format="png", value=None)
+        | {"buffers": [{"data": "QUJD", "path": ["value"]}]},
         "line": widget(value="3 < 5"),
     }
     shown = build_site.panel(state, "box")

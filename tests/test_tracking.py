@@ -66,7 +66,11 @@ print("done", round(weight, 3), tracking.mode(), time.perf_counter() - began)
 
 
 def environment(runs, **more):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "COMPANION"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WANDB", "COMPANION"))
+    }
     home = {name: str(runs) for name in ("HOME", "USERPROFILE")} | {"NETRC": str(runs / "netrc")}
     return kept | home | {"COMPANION_RUNS": str(runs), "TF_CPP_MIN_LOG_LEVEL": "3"} | more
 
@@ -89,7 +93,9 @@ def run_program(program, runs, **more):
 def inspect(folder, *options):
     """Read a run back with wandb's own tool."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, "--json", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(folder), timeout=LIMIT)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment(folder), timeout=LIMIT
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -125,7 +131,11 @@ def media(offline, pattern):
 def test_offline_run_holds_the_config_and_every_epoch_as_the_history_has_it(offline):
     about = summary_of(offline.folder)
     assert about["config"] == {"units": 1, "rate": 0.1}
-    assert (about["name"], about["project"], about["state"]) == ("tiny", tracking.PROJECT, "finished")
+    assert (about["name"], about["project"], about["state"]) == (
+        "tiny",
+        tracking.PROJECT,
+        "finished",
+    )
     rows = history_of(offline.folder)
     epochs = [row for row in rows if "epoch/epoch" in row]
     assert [row["epoch/epoch"] for row in epochs] == [0, 1, 2]
@@ -191,7 +201,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             bucket = {"id": "x", "name": variables["name"], "displayName": "n", "config": "{}"}
             answer = {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
         elif "createRunFiles" in query:
-            files = [{"name": name, "uploadUrl": f"{self.server.url}/{name}"} for name in variables["files"]]
+            files = [
+                {"name": name, "uploadUrl": f"{self.server.url}/{name}"}
+                for name in variables["files"]
+            ]
             answer = {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}
         elif "viewer" in query:
             answer = {"viewer": {"id": "1", "entity": "e", "username": "u", "flags": "{}"}}
@@ -213,7 +226,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def assert_offline(out, runs, reason):
     told = [line for line in out if line.startswith("W&B:")]
-    assert len(told) == 1 and reason in told[0] and told[0].endswith("logging offline instead."), out
+    assert len(told) == 1 and reason in told[0] and told[0].endswith("logging offline instead."), (
+        out
+    )
     assert out[-1].startswith("done 3.0 offline")
     first, second = folders(runs)
     for folder in (first, second):
@@ -231,7 +246,11 @@ def test_malformed_key_is_not_even_sent(tmp_path):
 def test_wrong_key_costs_one_line_and_the_keras_training_goes_on(tmp_path, offline):
     server = Server(status=401)
     out, _, seconds = run_program(KERAS, tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
-    assert len(out) == 2 and "refused the key" in out[0] and out[0].endswith("logging offline instead.")
+    assert (
+        len(out) == 2
+        and "refused the key" in out[0]
+        and out[0].endswith("logging offline instead.")
+    )
     assert json.loads(out[1])[0] == offline.history
     assert server.asked == ["Viewer"], "wandb asked again, or the second run did"
     assert len(folders(tmp_path)) == 2 and seconds < LIMIT
@@ -301,7 +320,9 @@ def test_folder_that_cannot_be_written_costs_one_line(monkeypatch, tmp_path, cap
     with tracking.start("model") as run:
         run.log({"loss": 1})
     out = capsys.readouterr().out
-    assert out.count("\n") == 1 and out.startswith("W&B: ") and out.endswith("model is not logged.\n")
+    assert (
+        out.count("\n") == 1 and out.startswith("W&B: ") and out.endswith("model is not logged.\n")
+    )
 
 
 @pytest.mark.parametrize(
@@ -363,7 +384,11 @@ def test_leaderboard_shows_the_newest_row_of_each_model(monkeypatch):
     results.add_score("old", data="sample", accuracy=0.4)
     monkeypatch.setenv("COMPANION_PROFILE", "live")
     rows = results.leaderboard(data="sample")
-    assert [(row["model"], row["accuracy"]) for row in rows] == [("old", 0.9), ("other", 0.25), ("late", 0.5)]
+    assert [(row["model"], row["accuracy"]) for row in rows] == [
+        ("old", 0.9),
+        ("other", 0.25),
+        ("late", 0.5),
+    ]
     about = {"notebook": "01_first", "profile": "live", "data": "sample"}
     assert rows[1] == about | {"model": "other", "accuracy": 0.25, "parameters": 7}
     assert [row["accuracy"] for row in results.leaderboard("digits", data="sample")] == [0.3]
@@ -389,7 +414,9 @@ for number in range(200):
 """
     runs = tmp_path / "runs"
     both = [
-        subprocess.Popen([sys.executable, "-c", program, name], cwd=settings.ROOT, env=environment(runs))
+        subprocess.Popen(
+            [sys.executable, "-c", program, name], cwd=settings.ROOT, env=environment(runs)
+        )
         for name in "ab"
     ]
     assert [process.wait(LIMIT) for process in both] == [0, 0]
@@ -402,7 +429,9 @@ for number in range(200):
 def test_summary(tmp_path, capsys):
     results.save_summary("old", data="sample")
     assert (
-        results.save_summary("90.1% vs 50.0%", data="real", accuracy=np.float64(0.901), counts=np.arange(2))
+        results.save_summary(
+            "90.1% vs 50.0%", data="real", accuracy=np.float64(0.901), counts=np.arange(2)
+        )
         is None
     )
     assert capsys.readouterr().out == ""

@@ -75,8 +75,16 @@ savez(out, batches=killer.batches, epoch=history.epoch, draw=keras.random.normal
 
 def begin(folder, tmp_path, *arguments):
     (tmp_path / "script.py").write_text(SCRIPT)
-    environment = os.environ | {"COMPANION_RUNS": str(tmp_path / folder), "PYTHONPATH": str(settings.ROOT)}
-    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / f"{folder}.npz"), *arguments]
+    environment = os.environ | {
+        "COMPANION_RUNS": str(tmp_path / folder),
+        "PYTHONPATH": str(settings.ROOT),
+    }
+    command = [
+        sys.executable,
+        str(tmp_path / "script.py"),
+        str(tmp_path / f"{folder}.npz"),
+        *arguments,
+    ]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -155,14 +163,26 @@ def shuffled():
 
 def small(units=5, rate=0.01, loss="mse"):
     keras.utils.set_random_seed(2)
-    layers = [keras.Input((3,)), keras.layers.Dense(units), keras.layers.Dropout(0.4), keras.layers.Dense(1)]
+    layers = [
+        keras.Input((3,)),
+        keras.layers.Dense(units),
+        keras.layers.Dropout(0.4),
+        keras.layers.Dense(1),
+    ]
     model = keras.Sequential(layers)
     model.compile(keras.optimizers.Adam(rate), loss)
     return model
 
 
 def train(
-    model=None, data=None, probe=None, epochs=EPOCHS, name="small", config=CONFIG, validate=True, **knobs
+    model=None,
+    data=None,
+    probe=None,
+    epochs=EPOCHS,
+    name="small",
+    config=CONFIG,
+    validate=True,
+    **knobs,
 ):
     """Train as a cell of a new kernel would: with a new model and new data."""
     model, probe, x = model or small(), probe or Probe(), shuffled() if data is None else data
@@ -208,7 +228,9 @@ class Pair(keras.Model):
 
     def __init__(self):
         super().__init__()
-        self.first, self.second = (keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]) for _ in "ab")
+        self.first, self.second = (
+            keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]) for _ in "ab"
+        )
         self.noise = keras.random.SeedGenerator(7)
 
     def compile(self, **optimizers):
@@ -224,7 +246,9 @@ class Pair(keras.Model):
             with tf.GradientTape() as tape:
                 noise = keras.random.normal((1, 1), seed=self.noise)
                 loss = keras.ops.mean((self(x) + noise - y) ** 2)
-            optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
+            optimizer.apply(
+                tape.gradient(loss, network.trainable_variables), network.trainable_variables
+            )
         return {"loss": loss}
 
 
@@ -272,8 +296,12 @@ def test_a_finished_training_is_loaded(capsys):
     assert out.count("\n") == 1
     assert state_file().stat().st_mtime_ns == stamp
     x, y = arrays()
-    assert again.model.evaluate(x, y, verbose=0) == pytest.approx(min(first.history.history["val_loss"]))
-    np.testing.assert_array_equal(again.model.predict(x, verbose=0), first.model.predict(x, verbose=0))
+    assert again.model.evaluate(x, y, verbose=0) == pytest.approx(
+        min(first.history.history["val_loss"])
+    )
+    np.testing.assert_array_equal(
+        again.model.predict(x, verbose=0), first.model.predict(x, verbose=0)
+    )
     # What told Keras where to begin does not reach the model's next training.
     assert again.model.fit(x, y, epochs=2, verbose=0).epoch == [0, 1]
 
@@ -338,7 +366,9 @@ def test_budget_ends_before_an_epoch_that_would_not_fit(monkeypatch, capsys, who
     time = Time(monkeypatch, 1, 1, 1, 1)
     first = train(probe=time.probe(), max_seconds=10)
     assert first.probe.batches == 2 * BATCHES
-    line = "small: time budget of 10 s reached after 2 of 4 epochs; run the cell again to continue.\n"
+    line = (
+        "small: time budget of 10 s reached after 2 of 4 epochs; run the cell again to continue.\n"
+    )
     assert capsys.readouterr().out == line
     assert first.history.seconds == 8
     second = train(probe=time.probe(), max_seconds=10)
@@ -408,7 +438,9 @@ def test_without_the_metric_the_last_weights_stay(knobs, capsys):
     again = train(**knobs)
     assert again.probe.batches == 0
     for trained in (done, again):
-        for left, right in zip(trained.model.get_weights(), done.probe.weights[EPOCHS - 1], strict=True):
+        for left, right in zip(
+            trained.model.get_weights(), done.probe.weights[EPOCHS - 1], strict=True
+        ):
             np.testing.assert_array_equal(left, right)
     assert capsys.readouterr().out.count("\n") == 1
 
@@ -441,7 +473,8 @@ def test_a_full_disk_does_not_end_training(monkeypatch, capsys):
     monkeypatch.setattr(callbacks.np, "savez", full)
     assert train(epochs=2).history.epoch == [0, 1]
     assert (
-        "small: epoch 1 not saved (No space left on device), training goes on.\n" in capsys.readouterr().out
+        "small: epoch 1 not saved (No space left on device), training goes on.\n"
+        in capsys.readouterr().out
     )
     assert list(settings.output_dir("models").iterdir()) == []
 
@@ -524,7 +557,9 @@ def test_like_lengths_of_short_sequences_is_one_group():
 def test_predictions_come_back_in_the_given_order(ragged):
     tokens, _ = ragged
     inputs = keras.Input((None,), dtype="int64")
-    vectors = keras.layers.Embedding(301, 1, mask_zero=True, embeddings_initializer="normal")(inputs)
+    vectors = keras.layers.Embedding(301, 1, mask_zero=True, embeddings_initializer="normal")(
+        inputs
+    )
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(vectors))
     table = model.layers[1].get_weights()[0]
     found = predict_bucketed(model, tokens, batch_size=7)

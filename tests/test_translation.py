@@ -32,7 +32,9 @@ def test_punctuation_is_kept_as_tokens_and_spanish_gets_marks(both):
     assert words(both[0], "Who's he?") == ["who's", "he", "?"]
     assert words(both[1], "¿Quién es él?") == ["[start]", "¿", "quién", "es", "él", "?", "[end]"]
     assert words(both[1], "ÉL") == ["[start]", "él", "[end]"]
-    assert words(both[0], "Who, zebra?")[1:3] == [",", "[UNK]"] or words(both[0], "zebra") == ["[UNK]"]
+    assert words(both[0], "Who, zebra?")[1:3] == [",", "[UNK]"] or words(both[0], "zebra") == [
+        "[UNK]"
+    ]
 
 
 @pytest.mark.tensorflow
@@ -78,7 +80,8 @@ def test_the_rate_rises_and_falls_to_zero(gru):
 @pytest.mark.tensorflow
 def test_targets_are_the_inputs_one_place_on_and_padding_weighs_nothing(both):
     source, target = (
-        vectorizer(texts) for vectorizer, texts in zip(both, (PAIRS.english, PAIRS.spanish), strict=True)
+        vectorizer(texts)
+        for vectorizer, texts in zip(both, (PAIRS.english, PAIRS.spanish), strict=True)
     )
     rows = {tuple(row.tolist()) for row in target.numpy()}
     met = []
@@ -96,14 +99,18 @@ def test_targets_are_the_inputs_one_place_on_and_padding_weighs_nothing(both):
 def test_batches_hold_like_lengths_and_are_shuffled_anew():
     random = np.random.default_rng(0)
     source = tf.ragged.constant([[3] * n for n in random.integers(1, 20, 200)], dtype="int64")
-    target = tf.ragged.constant([[2, *[5] * n, 3] for n in random.integers(1, 20, 200)], dtype="int64")
+    target = tf.ragged.constant(
+        [[2, *[5] * n, 3] for n in random.integers(1, 20, 200)], dtype="int64"
+    )
     data = seq2seq.teacher_forcing_batches(source, target, 16, seed=1)
     epochs = [[batch[0][1].numpy() for batch in data] for _ in range(2)]
     assert len(epochs[0]) == len(list(data)) == data.cardinality()
     assert sum(map(len, epochs[0])) == 200
     assert any(a.shape != b.shape or (a != b).any() for a, b in zip(*epochs, strict=True))
     longest = np.maximum(source.row_lengths(), target.row_lengths())
-    places = sum(max(read.shape[1], written.shape[1] + 1) * len(read) for (read, written), _, _ in data)
+    places = sum(
+        max(read.shape[1], written.shape[1] + 1) * len(read) for (read, written), _, _ in data
+    )
     assert places < longest.sum() + 4 * 200, "padded to the group, not to the longest of all"
 
 
@@ -162,13 +169,22 @@ def test_scores_by_length_are_those_of_each_group():
     lengths = [2, 4] * 10 + [5] * 20 + [12] * 3
     found = metrics.bleu_by_length(written, references, lengths, edges=(1, 5, 6, 99))
     assert found == {"up to 4 tokens": pytest.approx(100), "5 tokens": pytest.approx(0, abs=9)}
-    assert list(metrics.bleu_by_length(written, references, lengths, (1, 6, 99), 3))[1] == "6 and more tokens"
+    assert (
+        list(metrics.bleu_by_length(written, references, lengths, (1, 6, 99), 3))[1]
+        == "6 and more tokens"
+    )
 
 
 def test_the_nearest_sentence_lends_its_most_frequent_translation():
     train = datasets.Pairs(
         ["The dog sleeps.", "The dog sleeps.", "the dog sleeps", "The cat eats fish.", "A cat!"],
-        ["Duerme el perro.", "El perro duerme.", "El perro duerme.", "El gato come pescado.", "¡Un gato!"],
+        [
+            "Duerme el perro.",
+            "El perro duerme.",
+            "El perro duerme.",
+            "El gato come pescado.",
+            "¡Un gato!",
+        ],
     )
     nearest = metrics.NearestSource(train)
     assert nearest("The dog sleeps?") == "El perro duerme."
@@ -222,12 +238,17 @@ def test_the_loss_counts_real_places_only(gru):
     chances = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     places = [(r, c) for r in range(2) for c in range(5) if asked[r, c]]
     assert len(places) == 5
-    assert found["loss"] == pytest.approx(-np.mean([chances[r, c, asked[r, c]] for r, c in places]), rel=1e-4)
+    assert found["loss"] == pytest.approx(
+        -np.mean([chances[r, c, asked[r, c]] for r, c in places]), rel=1e-4
+    )
     right = [logits[r, c].argmax() == asked[r, c] for r, c in places]
     assert found["accuracy"] == pytest.approx(np.mean(right))
     wider = [inputs[0], np.pad(inputs[1], ((0, 0), (0, 20)))]
     again = gru.test_on_batch(
-        wider, np.pad(asked, ((0, 0), (0, 20))), np.pad(asked != 0, ((0, 0), (0, 20))), return_dict=True
+        wider,
+        np.pad(asked, ((0, 0), (0, 20))),
+        np.pad(asked != 0, ((0, 0), (0, 20))),
+        return_dict=True,
     )
     assert again == pytest.approx(found, rel=1e-4), "more padding, the same loss"
 
@@ -262,4 +283,6 @@ def test_leaderboard_leaves_out_what_a_baseline_does_not_have(capsys):
 def test_only_reading_text_needs_tensorflow():
     source = inspect.getsource(seq2seq)
     for line in source.splitlines():
-        assert "tf." not in line or any(word in line for word in ("strings", "data", "gather")), line
+        assert "tf." not in line or any(word in line for word in ("strings", "data", "gather")), (
+            line
+        )

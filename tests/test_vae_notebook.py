@@ -15,7 +15,18 @@ from tests.test_notebook_code import define
 
 CFG = SimpleNamespace(units=(24, 12), seed=0, code=3, batch=16)
 NAMES = (
-    *("bernoulli", "encoder", "decoder", "autoencoder", "in_holes", "drawn", "kl", "Sampling", "VAE", "vae"),
+    *(
+        "bernoulli",
+        "encoder",
+        "decoder",
+        "autoencoder",
+        "in_holes",
+        "drawn",
+        "kl",
+        "Sampling",
+        "VAE",
+        "vae",
+    ),
     *("log_likelihood", "straight", "codes_of", "at_level", "with_label", "ConditionalVAE"),
     "gaussian",
 )
@@ -36,7 +47,9 @@ def pictures(count=40, seed=0):
     return found
 
 
-@pytest.mark.parametrize(("mean", "log_variance"), [(0.0, 0.0), (1.5, -2.0), (-0.3, 1.2), (2.0, 0.5)])
+@pytest.mark.parametrize(
+    ("mean", "log_variance"), [(0.0, 0.0), (1.5, -2.0), (-0.3, 1.2), (2.0, 0.5)]
+)
 def test_the_divergence_against_an_integral_and_against_draws(cells, mean, log_variance):
     deviation = np.exp(log_variance / 2)
 
@@ -68,7 +81,9 @@ def test_nats_of_a_picture_against_numpy(cells):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     colours, decoded = random.random((2, 3, 6, 6, 3))
     # Up to what does not depend on the decoder, it is minus the log-density of a Gaussian of deviation 0.1.
-    log_density = norm.logpdf(colours, decoded, 0.1).sum(axis=(1, 2, 3)) - norm.logpdf(0, 0, 0.1) * 6 * 6 * 3
+    log_density = (
+        norm.logpdf(colours, decoded, 0.1).sum(axis=(1, 2, 3)) - norm.logpdf(0, 0, 0.1) * 6 * 6 * 3
+    )
     np.testing.assert_allclose(cells.gaussian(colours, decoded), -log_density, rtol=1e-5)
 
 
@@ -76,7 +91,9 @@ def test_nats_of_a_picture_against_numpy(cells):
 def test_the_loss_is_its_two_parts_and_both_are_logged(cells, beta):
     model, x = cells.vae(3, beta), pictures(6)
     decoded, mean, log_variance = (np.array(part) for part in model(x))
-    first = -(x * np.log(expit(decoded)) + (1 - x) * np.log(expit(-decoded))).sum(axis=(1, 2, 3)).mean()
+    first = (
+        -(x * np.log(expit(decoded)) + (1 - x) * np.log(expit(-decoded))).sum(axis=(1, 2, 3)).mean()
+    )
     second = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).sum(axis=1).mean()
     loss = float(model.compute_loss(y=x, y_pred=(decoded, mean, log_variance)))
     np.testing.assert_allclose(loss, first + beta * second, rtol=1e-5)
@@ -91,7 +108,9 @@ class Encoder:
         self.given = mean, log_variance
 
     def predict(self, x, **_):
-        return tuple(np.broadcast_to(part, (len(x), part.shape[-1])).astype("float32") for part in self.given)
+        return tuple(
+            np.broadcast_to(part, (len(x), part.shape[-1])).astype("float32") for part in self.given
+        )
 
 
 class Decoder:
@@ -150,7 +169,9 @@ def test_gradients_through_a_draw_against_finite_differences(cells):
     values = [np.array([[0.3, -1.2, 0.7]], "float32"), np.array([[-0.4, 0.2, -1.5]], "float32")]
 
     def loss(mean, log_variance):
-        drawn = cells.Sampling(seed=5)([tf.convert_to_tensor(mean), tf.convert_to_tensor(log_variance)])
+        drawn = cells.Sampling(seed=5)(
+            [tf.convert_to_tensor(mean), tf.convert_to_tensor(log_variance)]
+        )
         return keras.ops.sum(keras.ops.sin(drawn) + drawn**2)
 
     variables = [tf.Variable(value) for value in values]
@@ -206,7 +227,9 @@ def test_fit_gives_the_same_weights_twice_and_lowers_the_loss(cells):
 def test_the_middle_of_a_straight_walk_is_shorter(cells):
     random = np.random.default_rng(5)
     first, last = random.normal(size=(2, 6, 9))
-    last *= np.linalg.norm(first, axis=1, keepdims=True) / np.linalg.norm(last, axis=1, keepdims=True)
+    last *= np.linalg.norm(first, axis=1, keepdims=True) / np.linalg.norm(
+        last, axis=1, keepdims=True
+    )
     middle = cells.straight(first, last, 0.5)
     np.testing.assert_allclose(middle, (first + last) / 2)
     assert (np.linalg.norm(middle, axis=1) < np.linalg.norm(first, axis=1)).all()
@@ -231,7 +254,9 @@ def test_holes_are_where_no_code_is(cells):
     np.testing.assert_array_equal(cells.in_holes(codes, known, unseen), [True, True, False, False])
     assert cells.in_holes(unseen, known, unseen).mean() == pytest.approx(0.01, abs=0.002)
     # Units of one axis change nothing.
-    np.testing.assert_array_equal(*(cells.in_holes(codes * k, known * k, unseen * k) for k in (1, [1, 50])))
+    np.testing.assert_array_equal(
+        *(cells.in_holes(codes * k, known * k, unseen * k) for k in (1, [1, 50]))
+    )
 
 
 def test_the_label_reaches_both_networks_and_only_they_learn_from_it(cells):
@@ -239,17 +264,26 @@ def test_the_label_reaches_both_networks_and_only_they_learn_from_it(cells):
     heads = [keras.layers.Dense(2, name=name) for name in ("mean", "log_variance")]
     pixels = keras.Sequential([keras.layers.Dense(784), keras.layers.Reshape((28, 28, 1))])
     model = cells.ConditionalVAE(
-        cells.with_label(keras.Input((28, 28, 1)), lambda vectors: [head(vectors) for head in heads]),
+        cells.with_label(
+            keras.Input((28, 28, 1)), lambda vectors: [head(vectors) for head in heads]
+        ),
         cells.with_label(keras.Input((2,)), pixels),
     )
     x, labels, codes = pictures(3), np.eye(10, dtype="float32"), np.ones((3, 2), "float32")
-    assert np.abs(model.decoder([codes, labels[:3]]) - model.decoder([codes, labels[3:6]])).max() > 1e-3
-    assert np.abs(model.encoder([x, labels[:3]])[0] - model.encoder([x, labels[3:6]])[0]).max() > 1e-3
+    assert (
+        np.abs(model.decoder([codes, labels[:3]]) - model.decoder([codes, labels[3:6]])).max()
+        > 1e-3
+    )
+    assert (
+        np.abs(model.encoder([x, labels[:3]])[0] - model.encoder([x, labels[3:6]])[0]).max() > 1e-3
+    )
     # White or black as the label says: the code cannot tell, as all pictures of the encoder look alike.
     kind = np.arange(64) % 2
     wanted = np.repeat(kind.astype("float32"), 784).reshape(64, 28, 28, 1)
     same = np.full_like(wanted, 0.5)
     model.compile(keras.optimizers.Adam(1e-2))
     model.fit([same, labels[kind]], wanted, epochs=16, batch_size=16, verbose=0)
-    shown = expit(np.array(model.decoder([np.zeros((2, 2), "float32"), labels[:2]]))).mean(axis=(1, 2, 3))
+    shown = expit(np.array(model.decoder([np.zeros((2, 2), "float32"), labels[:2]]))).mean(
+        axis=(1, 2, 3)
+    )
     assert shown[0] < 0.1 and shown[1] > 0.9

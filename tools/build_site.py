@@ -55,10 +55,14 @@ def panel(state: dict, model: str) -> str:
         widget = state[child.removeprefix("IPY_MODEL_")]
         told = widget["state"]
         if told.get("description"):
-            rows.append(f"<tr><td>{html.escape(told['description'])}</td><td>{told['value']}</td></tr>")
+            rows.append(
+                f"<tr><td>{html.escape(told['description'])}</td><td>{told['value']}</td></tr>"
+            )
         elif buffers := widget.get("buffers"):
             alt = "What the panel showed at these values when the notebook was run"
-            below.append(f'<img src="data:image/{told["format"]};base64,{buffers[0]["data"]}" alt="{alt}">')
+            below.append(
+                f'<img src="data:image/{told["format"]};base64,{buffers[0]["data"]}" alt="{alt}">'
+            )
         elif isinstance(told.get("value"), str):
             below.append(f"<p>{html.escape(told['value'])}</p>")
     note = "<p><em>The panel as it was in the stored run; in Jupyter its sliders move.</em></p>"
@@ -75,7 +79,9 @@ def plain_outputs(notebook, name: str, folder: Path, address: str) -> None:
         name: begins the file names.
         address: of the folder, as the page that shows it has to write it.
     """
-    state = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
+    state = notebook.metadata.get("widgets", {}).get(
+        "application/vnd.jupyter.widget-state+json", {}
+    )
     for number, cell in enumerate(notebook.cells):
         for place, output in enumerate(cell.get("outputs", [])):
             data = output.get("data", {})
@@ -85,7 +91,9 @@ def plain_outputs(notebook, name: str, folder: Path, address: str) -> None:
                 write(folder / file, picture)
                 width, height = size(picture)
                 alt = html.escape(output.metadata[kind]["alt"])
-                shown = f'<img src="{address}/{file}" alt="{alt}" width="{width}" height="{height}">'
+                shown = (
+                    f'<img src="{address}/{file}" alt="{alt}" width="{width}" height="{height}">'
+                )
                 output.data = {"text/html": shown}
             if WIDGET in data:
                 output.data = {"text/html": panel(state["state"], data[WIDGET]["model_id"])}
@@ -117,9 +125,14 @@ def first_picture(path: Path) -> tuple[bytes, str, str]:
 def cards() -> str:
     """Write the front page's card of each notebook in the README's table: picture, title, question."""
     lines = ["::::{grid} 1 2 2 2", ":gutter: 3", ""]
-    for number, title, target, question in ROW.findall((ROOT / "README.md").read_text(encoding="utf-8")):
+    for number, title, target, question in ROW.findall(
+        (ROOT / "README.md").read_text(encoding="utf-8")
+    ):
         picture, kind, alt = first_picture(ROOT / target)
-        lines += [f":::{{grid-item-card}} {number} {title}", f":link: {target.removesuffix('.ipynb')}"]
+        lines += [
+            f":::{{grid-item-card}} {number} {title}",
+            f":link: {target.removesuffix('.ipynb')}",
+        ]
         lines += [":link-type: doc"]
         if picture:
             file = f"_static/cards/{number}.{kind.removeprefix('image/')}"
@@ -177,7 +190,16 @@ def main() -> int:
         for folder in (SOURCE, SITE):
             shutil.rmtree(folder, ignore_errors=True)
     stage()
-    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going", "-j", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "--quiet",
+        "--fail-on-warning",
+        "--keep-going",
+        "-j",
+        "2",
+    ]
     done = subprocess.run([*command, "-b", "html", str(SOURCE), str(SITE)], check=False)
     if done.returncode == 0:
         print(f"The site is in {SITE.relative_to(ROOT)}: open {SITE.relative_to(ROOT)}/index.html")

@@ -69,7 +69,8 @@ def prose(text: str) -> str:
         return convert(match.group(1).strip(), display=shown)
 
     text = "".join(
-        part if part.startswith("`") else FORMULA.sub(formula, part) for part in re.split(r"(`[^`]*`)", text)
+        part if part.startswith("`") else FORMULA.sub(formula, part)
+        for part in re.split(r"(`[^`]*`)", text)
     )
     # A number and a dot at the beginning would be a list.
     found = markdown2html(re.sub(r"^(\d+)\. ", r"\1\\. ", text)).replace(".ipynb", ".html")
@@ -102,7 +103,11 @@ def highlighted(source: str) -> str:
 
 def printed(text: str) -> str:
     """Keep what people want to see of printed text: no log of epochs, and not more than fits."""
-    lines = [line for line in text.strip().splitlines() if not re.match(r"(Epoch )?\d+/\d+|W&B log", line)]
+    lines = [
+        line
+        for line in text.strip().splitlines()
+        if not re.match(r"(Epoch )?\d+/\d+|W&B log", line)
+    ]
     return "\n".join([*lines[:SHARED_LINES], "..."] if len(lines) > SHARED_LINES else lines)
 
 
@@ -135,7 +140,8 @@ class Deck:
                 # A heading alone on a slide would be an empty one: its section's title goes along.
                 time = f'<p class="session">Session {time}</p>' if time else ""
                 self.begin(
-                    f"<h{len(level)}>{prose(title).strip()[3:-4]}</h{len(level)}>{time}", len(level) < 3
+                    f"<h{len(level)}>{prose(title).strip()[3:-4]}</h{len(level)}>{time}",
+                    len(level) < 3,
                 )
             elif part.startswith(("- ", "* ", "|")):
                 self.add(prose(part), max(WORDS // 2, len(part.split())))
@@ -146,7 +152,9 @@ class Deck:
         """Add a short cell's code, then what it shows; a figure or a table gets a slide of its own."""
         source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
         lines, words = len(source.splitlines()), 0
-        drawn = any("<img" in output.get("data", {}).get("text/html", "") for output in cell.outputs)
+        drawn = any(
+            "<img" in output.get("data", {}).get("text/html", "") for output in cell.outputs
+        )
         if lines <= CODE_LINES and not drawn and "tracking." not in source:
             words = lines * WORDS // SHARED_LINES
             self.add(highlighted(source), words)
@@ -157,8 +165,12 @@ class Deck:
                 elif shown.count("<tr") > ROWS or len(re.sub(r"<.*?>", "", shown)) > 900:
                     shown = shown.replace("<table", '<table class="dense"')
                 self.add(shown)
-            elif text := printed(output.get("text", "") or output.get("data", {}).get("text/plain", "")):
-                self.add(listing(text, "prints"), (len(text.splitlines()) + 1) * WORDS // SHARED_LINES)
+            elif text := printed(
+                output.get("text", "") or output.get("data", {}).get("text/plain", "")
+            ):
+                self.add(
+                    listing(text, "prints"), (len(text.splitlines()) + 1) * WORDS // SHARED_LINES
+                )
 
     def write(self) -> str:
         """Write all sections in reveal.js's way: side by side, and below each other inside."""
@@ -181,7 +193,9 @@ def deck(path: Path) -> str:
         seen += cell.cell_type == "code"
         tags = cell.metadata.get("tags", [])
         # The first two code cells are set-up and knobs; the sentence that announces the knobs goes with them.
-        if {"slide-skip", "solution"} & set(tags) or (seen in (1, 2) and not cell.source.startswith("#")):
+        if {"slide-skip", "solution"} & set(tags) or (
+            seen in (1, 2) and not cell.source.startswith("#")
+        ):
             continue
         if cell.cell_type == "code" and seen > 2:
             made.code(cell)
@@ -205,7 +219,9 @@ def main() -> int:
         shutil.copy(carried / name, SLIDES / "reveal" / name)
     from pygments.formatters import HtmlFormatter
 
-    colours = HtmlFormatter(style="a11y-high-contrast-light").get_style_defs(".reveal pre.highlight")
+    colours = HtmlFormatter(style="a11y-high-contrast-light").get_style_defs(
+        ".reveal pre.highlight"
+    )
     style = (ROOT / "docs" / "slides.css").read_text(encoding="utf-8")
     (SLIDES / "slides.css").write_text(style + colours, encoding="utf-8")
     rows = []
@@ -216,7 +232,9 @@ def main() -> int:
         rows.append(f'<li><a href="{path.stem}.html">{title}</a></li>')
     body = f"<section><h1>Slides</h1><ul>{''.join(rows)}</ul></section>"
     (SLIDES / "index.html").write_text(PAGE.format(title="Slides", body=body), encoding="utf-8")
-    print(f"{len(rows)} decks in {SLIDES.relative_to(ROOT)}: open {SLIDES.relative_to(ROOT)}/index.html")
+    print(
+        f"{len(rows)} decks in {SLIDES.relative_to(ROOT)}: open {SLIDES.relative_to(ROOT)}/index.html"
+    )
     return 0
 
 

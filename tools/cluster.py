@@ -15,7 +15,15 @@ from tools import run_notebooks
 from utils import settings
 
 RETRIES = 3  # how often a task begins anew whose worker or machine was lost
-PASSED_ON = ("COMPANION_", "WANDB_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "TF_NUM_", "KERAS_BACKEND")
+PASSED_ON = (
+    "COMPANION_",
+    "WANDB_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "TF_NUM_",
+    "KERAS_BACKEND",
+)
 
 
 def connect():
@@ -23,14 +31,18 @@ def connect():
     try:
         import ray
     except ImportError:
-        sys.exit("RAY_ADDRESS is set, but Ray is not installed: pip install ray, in the cluster's version.")
+        sys.exit(
+            "RAY_ADDRESS is set, but Ray is not installed: pip install ray, in the cluster's version."
+        )
     address = os.environ["RAY_ADDRESS"]
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     try:
         if colon:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as error:
-        sys.exit(f"RAY_ADDRESS={address}: no cluster answers there ({error}). Start Ray there, or unset it.")
+        sys.exit(
+            f"RAY_ADDRESS={address}: no cluster answers there ({error}). Start Ray there, or unset it."
+        )
     # What git ignores, such as data and environments, stays here by itself.
     carried = {"working_dir": str(settings.ROOT), "excludes": [".git", "docs"]}
     try:
@@ -52,7 +64,9 @@ def run(jobs: list[tuple[Path, int]], profile: str, timeout: int):
         (notebook, seed), and an `Outcome`. Its runs have been put beside those of notebooks that ran here.
     """
     ray = connect()
-    given = {name: value for name, value in os.environ.items() if name.upper().startswith(PASSED_ON)}
+    given = {
+        name: value for name, value in os.environ.items() if name.upper().startswith(PASSED_ON)
+    }
     given.pop("COMPANION_RUNS", None)
     given.setdefault("COMPANION_CACHE", str(settings.cache_dir()))
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -63,7 +77,10 @@ def run(jobs: list[tuple[Path, int]], profile: str, timeout: int):
     remote = ray.remote(max_retries=RETRIES, **needs)(task)
     # Arguments, unlike Ray's `env_vars`, do not show up in its dashboard: there may be a key among them.
     waiting = {
-        remote.remote(path.name, seed, given | {"COMPANION_PROFILE": profile}, timeout): (path, seed)
+        remote.remote(path.name, seed, given | {"COMPANION_PROFILE": profile}, timeout): (
+            path,
+            seed,
+        )
         for path, seed in jobs
     }
     while waiting:

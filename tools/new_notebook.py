@@ -51,7 +51,10 @@ axes.bar(np.arange(cfg.words), with_keras, color=plots.BLUE)
 axes.axhline(1 / cfg.words, color=plots.RED, linestyle="--", label="all equal (baseline)")
 axes.set(title="A softmax spreads one unit over all scores", xlabel="score", ylabel="share")
 axes.legend()
-plots.show_figure(figure, "Bars of the probabilities that a softmax gives to each score, and the uniform line.")""",
+plots.show_figure(
+    figure,
+    "Bars of the probabilities that a softmax gives to each score, and a uniform line.",
+)""",
     """## 2. Exercises
 
 Predict first, then change a few lines, then unfold the solution.

@@ -83,7 +83,11 @@ def page() -> str:
     """Write the results page, in Markdown."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(KEPT.glob("*.json"))]
     printed_by_book = KEPT / "book.toml"
-    book = tomllib.loads(printed_by_book.read_text(encoding="utf-8")) if printed_by_book.is_file() else {}
+    book = (
+        tomllib.loads(printed_by_book.read_text(encoding="utf-8"))
+        if printed_by_book.is_file()
+        else {}
+    )
     lines = [INTRODUCTION]
     for name in sorted({run["notebook"] for run in found}):
         runs = [run for run in found if run["notebook"] == name]
@@ -95,7 +99,9 @@ def page() -> str:
             # What the book prints are accuracies, and those are kept as shares.
             percent = number in printed or (name < "04" and number != "network")
             cells = [written(each[number], percent) if number in each else "-" for each in numbers]
-            rows.append([number.replace("_", " "), *cells, *([printed.get(number, "")] if printed else [])])
+            rows.append(
+                [number.replace("_", " "), *cells, *([printed.get(number, "")] if printed else [])]
+            )
         lines += [f"## [{title(name)}](../notebooks/{name}.ipynb)\n"]
         for run in runs:
             lines.append(f"- {run['profile']}, {run['data']} data: {run['headline']}")
@@ -106,12 +112,16 @@ def page() -> str:
 def main() -> int:
     """Take up the summaries of the last quick and full runs."""
     reports = [
-        path for profile in ("quick", "full") for path in ROOT.glob(f"build/{profile}/runs/*/summary.json")
+        path
+        for profile in ("quick", "full")
+        for path in ROOT.glob(f"build/{profile}/runs/*/summary.json")
     ]
     for report in sorted(reports):
         print(f"kept {keep(report).relative_to(ROOT)}")
     (KEPT.parent / "results.md").write_text(page(), encoding="utf-8")
-    print(f"wrote docs/results.md{'' if reports else '; no new summaries, those come from `make run`'}")
+    print(
+        f"wrote docs/results.md{'' if reports else '; no new summaries, those come from `make run`'}"
+    )
     return 0
 
 

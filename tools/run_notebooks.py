@@ -154,8 +154,12 @@ def chosen(only: str) -> list[Path]:
     """List the notebooks whose names begin with one of the words in `only`, or all of them."""
     every = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     words = only.replace(",", " ").split()
-    picked = [path for path in every if not words or any(path.name.startswith(word) for word in words)]
-    if unknown := [word for word in words if not any(path.name.startswith(word) for path in picked)]:
+    picked = [
+        path for path in every if not words or any(path.name.startswith(word) for word in words)
+    ]
+    if unknown := [
+        word for word in words if not any(path.name.startswith(word) for path in picked)
+    ]:
         sys.exit(
             f"No notebook begins with {', '.join(unknown)}. There are: {', '.join(p.stem for p in every)}"
         )
@@ -265,8 +269,12 @@ def main() -> int:
         for name, value in (("seed", 0), ("machine", "here"))
         if all(row[name] == value for row in rows.values())
     ]
-    table = [{key: value for key, value in rows[job].items() if key not in plain} for job in sorted(rows)]
-    print(f"\nProfile {options.profile}\n\n{tabulate(table, headers='keys', disable_numparse=True)}\n")
+    table = [
+        {key: value for key, value in rows[job].items() if key not in plain} for job in sorted(rows)
+    ]
+    print(
+        f"\nProfile {options.profile}\n\n{tabulate(table, headers='keys', disable_numparse=True)}\n"
+    )
     place = ROOT / "notebooks" if options.store else ROOT / "build" / options.profile
     print(f"Executed notebooks: {settings.display_path(place)}")
     for line in failed:

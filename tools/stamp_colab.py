@@ -12,9 +12,7 @@ import nbformat
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 BADGE = re.compile(r"<!-- badge -->.*?<!-- /badge -->", re.DOTALL)
 REPOSITORY = re.compile(r'^REPOSITORY = ".*?"', re.MULTILINE)
-UNSTAMPED = (
-    "*To open this notebook on Colab from your own fork, run `make colab REPO=owner/name` there and push.*"
-)
+UNSTAMPED = "*To open this notebook on Colab from your own fork, run `make colab REPO=owner/name` there and push.*"
 
 
 def badge(repository: str, name: str) -> str:
@@ -35,7 +33,10 @@ def stamp(path: Path, repository: str) -> None:
         ValueError: the notebook has no badge in its first cell or no set-up cell after it.
     """
     notebook = nbformat.read(path, as_version=4)
-    title, setup = notebook.cells[0], next(cell for cell in notebook.cells if cell.cell_type == "code")
+    title, setup = (
+        notebook.cells[0],
+        next(cell for cell in notebook.cells if cell.cell_type == "code"),
+    )
     if not BADGE.search(title.source) or not REPOSITORY.search(setup.source):
         raise ValueError(f"{path.name} has no badge or no REPOSITORY line to stamp")
     title.source = BADGE.sub(lambda _: badge(repository, path.name), title.source)
@@ -47,12 +48,16 @@ def main() -> int:
     """Stamp all notebooks with the address given on the command line."""
     repository = sys.argv[1].strip() if len(sys.argv) > 1 else ""
     if repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        print(f"REPO={repository} is not an address: give owner/name, as in make colab REPO=owner/name")
+        print(
+            f"REPO={repository} is not an address: give owner/name, as in make colab REPO=owner/name"
+        )
         return 1
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
     for path in paths:
         stamp(path, repository)
-    print(f"{len(paths)} notebooks now {'open from ' + repository if repository else 'carry no address'}.")
+    print(
+        f"{len(paths)} notebooks now {'open from ' + repository if repository else 'carry no address'}."
+    )
     return 0
 
 

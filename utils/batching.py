@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def bucket_by_length(tokens, labels, batch_size: int, seed: int | None = None, bucket_width: int = 50):
+def bucket_by_length(
+    tokens, labels, batch_size: int, seed: int | None = None, bucket_width: int = 50
+):
     """Make batches of sequences of about the same length, each padded with zeros to its own longest one.
 
     What an epoch costs then follows from the words that there are, and not from the longest sequence:
@@ -27,7 +29,9 @@ def bucket_by_length(tokens, labels, batch_size: int, seed: int | None = None, b
         lengths = np.maximum(lengths, labels.row_lengths())
     edges = np.arange(bucket_width, lengths.max(), bucket_width)
     # A row of a ragged tensor is typed as ragged too, until a map has returned it.
-    dataset = tf.data.Dataset.from_tensor_slices((tokens, labels)).map(lambda ids, label: (ids, label))
+    dataset = tf.data.Dataset.from_tensor_slices((tokens, labels)).map(
+        lambda ids, label: (ids, label)
+    )
     if seed is not None:
         dataset = dataset.shuffle(len(lengths), seed=seed)
     sizes = [batch_size] * (len(edges) + 1)
@@ -56,7 +60,9 @@ def predict_bucketed(model, tokens, batch_size: int = 256) -> np.ndarray:
 
     order = np.argsort(tokens.row_lengths().numpy(), kind="stable")
     rows = tf.data.Dataset.from_tensor_slices(tf.gather(tokens, order)).batch(batch_size)
-    found = model.predict(rows.map(lambda ids: ids.to_tensor()).prefetch(tf.data.AUTOTUNE), verbose=0)
+    found = model.predict(
+        rows.map(lambda ids: ids.to_tensor()).prefetch(tf.data.AUTOTUNE), verbose=0
+    )
     unsorted = np.empty_like(found)
     unsorted[order] = found
     return unsorted

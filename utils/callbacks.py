@@ -20,7 +20,9 @@ from utils.errors import CompanionError
 LARGER_IS_BETTER = ("acc", "auc", "precision", "recall", "f1", "bleu", "chrf")
 
 
-def resume_callbacks(name, *, depends_on, data=None, run=None, max_seconds=None, monitor="val_loss") -> list:
+def resume_callbacks(
+    name, *, depends_on, data=None, run=None, max_seconds=None, monitor="val_loss"
+) -> list:
     """Make the callbacks of one `model.fit`, so that a cell which is run again goes on where it was.
 
     A training that was cut off, even by a killed kernel, continues after its last finished epoch in a new
@@ -56,7 +58,11 @@ def resume_callbacks(name, *, depends_on, data=None, run=None, max_seconds=None,
     clock = _TimeBudget(name, max_seconds) if max_seconds is not None else None
     logger = run.callback() if run else None
     # The logger comes last: an epoch is on disk before it is logged, so no kill can log it twice.
-    made = [_Resume(name, depends_on, data, monitor, clock), clock, logger and _finished_only(logger, clock)]
+    made = [
+        _Resume(name, depends_on, data, monitor, clock),
+        clock,
+        logger and _finished_only(logger, clock),
+    ]
     return [callback for callback in made if callback]
 
 
@@ -71,7 +77,9 @@ class _Resume(keras.callbacks.Callback):
         self.past = {"epochs": 0, "seconds": 0.0, "history": {}, "best": None, "done": False}
         self.best_weights, self.count = None, len(self.model.weights)
         facts = [self.config, settings.profile(), self.params["epochs"], self.params["steps"]]
-        label = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower()).strip("-")
+        label = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower()).strip(
+            "-"
+        )
         self.path = settings.output_dir("models") / f"{label}-{_fingerprint(self.model, facts)}.npz"
         optimizer = getattr(self.model, "optimizer", None)
         plain = self.count and type(self.model).train_step is keras.Model.train_step
@@ -98,18 +106,26 @@ class _Resume(keras.callbacks.Callback):
         try:
             with np.load(self.path, allow_pickle=False) as saved:
                 past = json.loads(str(saved["past"]))
-                for optimizer, trained in zip(_optimizers(self.model), past["optimizers"], strict=True):
+                for optimizer, trained in zip(
+                    _optimizers(self.model), past["optimizers"], strict=True
+                ):
                     if trained and not optimizer.built:
                         optimizer.build([self.model.variables[number] for number in trained])
                 state = _state(self.model)
                 values = [saved[f"value{number}"] for number in range(past["values"])]
-                if [value.shape for value in values] != [tuple(variable.shape) for variable in state]:
+                if [value.shape for value in values] != [
+                    tuple(variable.shape) for variable in state
+                ]:
                     raise ValueError("another model")
                 if past["best"]:
-                    kept = "best" if "best0" in saved else "value"  # the model's weights lead its state
+                    kept = (
+                        "best" if "best0" in saved else "value"
+                    )  # the model's weights lead its state
                     self.best_weights = [saved[f"{kept}{number}"] for number in range(self.count)]
         except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile):
-            print(f"{self.name}: {settings.display_path(self.path)} is damaged, training from the start.")
+            print(
+                f"{self.name}: {settings.display_path(self.path)} is damaged, training from the start."
+            )
             return
         for variable, value in zip(state, values, strict=True):
             variable.assign(value)
@@ -125,14 +141,21 @@ class _Resume(keras.callbacks.Callback):
         if self.clock and self.clock.cut:
             return
         if len(self.model.weights) != self.count:
-            raise CompanionError(f"{self.name}: build the model before fit, for example with model(batch).")
-        past, logs = self.past, {key: np.asarray(value).tolist() for key, value in (logs or {}).items()}
+            raise CompanionError(
+                f"{self.name}: build the model before fit, for example with model(batch)."
+            )
+        past, logs = (
+            self.past,
+            {key: np.asarray(value).tolist() for key, value in (logs or {}).items()},
+        )
         past["seconds"] += time.perf_counter() - self.began
         past["epochs"] = epoch + 1
         for key, value in logs.items():
             past["history"].setdefault(key, []).append(value)
         value = logs.get(self.monitor, np.nan)
-        if np.isfinite(value) and (not past["best"] or self.sign * (value - past["best"]["value"]) < 0):
+        if np.isfinite(value) and (
+            not past["best"] or self.sign * (value - past["best"]["value"]) < 0
+        ):
             past["best"] = {"epoch": epoch, "value": value}
             self.best_weights = self.model.get_weights()
         self._save()
@@ -151,7 +174,9 @@ class _Resume(keras.callbacks.Callback):
             partial.replace(self.path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            print(f"{self.name}: epoch {self.past['epochs']} not saved ({error.strerror}), training goes on.")
+            print(
+                f"{self.name}: epoch {self.past['epochs']} not saved ({error.strerror}), training goes on."
+            )
 
     def _fill_history(self):
         history = self.model.history
@@ -202,8 +227,12 @@ class _TimeBudget(keras.callbacks.Callback):
             self.model.stop_training = self.stopped = True
             # Without one whole epoch in this run, the next one would get no further either.
             nothing = self.cut and len(self.durations) == 1
-            advice = "raise it, an epoch takes longer" if nothing else "run the cell again to continue"
-            reached = f"time budget of {self.seconds:g} s reached after {finished} of {epochs} epochs"
+            advice = (
+                "raise it, an epoch takes longer" if nothing else "run the cell again to continue"
+            )
+            reached = (
+                f"time budget of {self.seconds:g} s reached after {finished} of {epochs} epochs"
+            )
             print(f"{self.name}: {reached}; {advice}.")
 
 
@@ -220,20 +249,29 @@ def _finished_only(logger, clock):
 
 def _optimizers(model) -> list:
     """List the optimizers of a model, of which a GAN has two: Keras itself knows about one."""
-    return [value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)]
+    return [
+        value for value in vars(model).values() if isinstance(value, keras.optimizers.Optimizer)
+    ]
 
 
 def _trained(model) -> list:
     """Say for each optimizer which of the model's variables it trains, so that it can be built again."""
     place = {id(variable): number for number, variable in enumerate(model.variables)}
-    return [[place[id(v)] for v in o._trainable_variables if id(v) in place] for o in _optimizers(model)]
+    return [
+        [place[id(v)] for v in o._trainable_variables if id(v) in place] for o in _optimizers(model)
+    ]
 
 
 def _state(model) -> list:
     """List every variable that the next epoch depends on; `save_weights` leaves some random seeds out."""
     seeds = [variable for variable in model.variables if variable.name == "seed_generator_state"]
     shared = keras.src.random.seed_generator.global_seed_generator().state
-    return [*model.weights, *seeds, shared, *(v for o in _optimizers(model) if o.built for v in o.variables)]
+    return [
+        *model.weights,
+        *seeds,
+        shared,
+        *(v for o in _optimizers(model) if o.built for v in o.variables),
+    ]
 
 
 def _fingerprint(model, config) -> str:
@@ -247,9 +285,16 @@ def _fingerprint(model, config) -> str:
         if isinstance(value, dict):
             if value.get("class_name") == "__lambda__":
                 return "lambda"  # its code holds the address of the notebook's cell
-            return {str(key): number(value[key]) if key == "name" else plain(value[key]) for key in value}
+            return {
+                str(key): number(value[key]) if key == "name" else plain(value[key])
+                for key in value
+            }
         if isinstance(value, list | tuple):
-            if len(value) == 3 and isinstance(value[0], str) and all(isinstance(v, int) for v in value[1:]):
+            if (
+                len(value) == 3
+                and isinstance(value[0], str)
+                and all(isinstance(v, int) for v in value[1:])
+            ):
                 return [number(value[0]), *value[1:]]  # where a layer's input comes from
             return [plain(item) for item in value]
         return value if isinstance(value, str | int | float | None) else type(value).__name__
@@ -274,4 +319,6 @@ def _fingerprint(model, config) -> str:
         described = [[type(part).__name__, tried(part.get_config)] for part in parts]
     shapes = [list(variable.shape) for variable in model.weights]
     facts = [config, described, shapes, compiled.get("loss"), compiled.get("metrics")]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=encoded).encode()).hexdigest()[:10]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=encoded).encode()).hexdigest()[
+        :10
+    ]

@@ -36,7 +36,9 @@ def greedy_search(step, state, start_id: int, end_id: int, max_new_tokens: int) 
     )
 
 
-def sample(step, state, prompt, end_id: int, max_new_tokens: int, seed: int, **chosen) -> np.ndarray:
+def sample(
+    step, state, prompt, end_id: int, max_new_tokens: int, seed: int, **chosen
+) -> np.ndarray:
     """Draw one token after the other, for a batch at once.
 
     Args:
@@ -89,7 +91,9 @@ def filtered_probabilities(
         ValueError: a number is outside its range.
     """
     if temperature < 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1):
-        raise ValueError("temperature must be 0 or more, top_p above 0 and at most 1, top_k 1 or more.")
+        raise ValueError(
+            "temperature must be 0 or more, top_p above 0 and at most 1, top_k 1 or more."
+        )
     if not (0 <= epsilon <= 1 and 0 <= min_p <= 1):
         raise ValueError("epsilon and min_p are probabilities, from 0 to 1.")
     logits = ops.cast(logits, "float32")
@@ -162,7 +166,11 @@ def beam_search(
     last, written = np.full((batch, num_beams), start_id), np.zeros((batch, num_beams, 0), int)
     while written.shape[-1] < max_new_tokens and not ended.all():
         logits, state = step(ops.convert_to_tensor(last.reshape(-1), dtype="int32"), state)
-        chances = ops.convert_to_numpy(ops.log_softmax(logits, axis=-1)).reshape(batch, num_beams, -1).copy()
+        chances = (
+            ops.convert_to_numpy(ops.log_softmax(logits, axis=-1))
+            .reshape(batch, num_beams, -1)
+            .copy()
+        )
         chances[ended] = -np.inf
         chances[ended, PADDING_ID] = 0.0  # a finished sequence stays what it is
         totals, lengths = sums[:, :, None] + chances, lengths + ~ended
@@ -170,10 +178,17 @@ def beam_search(
         found = ops.convert_to_numpy(ops.top_k(worth.reshape(batch, -1), num_beams)[1])
         parents, last = np.divmod(found, chances.shape[-1])
         sums = np.take_along_axis(totals.reshape(batch, -1), found, axis=1)
-        ended, lengths = (np.take_along_axis(values, parents, axis=1) for values in (ended, lengths))
+        ended, lengths = (
+            np.take_along_axis(values, parents, axis=1) for values in (ended, lengths)
+        )
         written = np.take_along_axis(written, parents[:, :, None], axis=1)
-        written, ended = np.concatenate([written, last[:, :, None]], axis=2), ended | (last == end_id)
+        written, ended = (
+            np.concatenate([written, last[:, :, None]], axis=2),
+            ended | (last == end_id),
+        )
         order = (np.arange(batch)[:, None] * num_beams + parents).reshape(-1)
-        state = keras.tree.map_structure(lambda values, order=order: ops.take(values, order, axis=0), state)
+        state = keras.tree.map_structure(
+            lambda values, order=order: ops.take(values, order, axis=0), state
+        )
     best = written[:, 0]  # the beam is sorted
     return best[:, : max(1, (best != PADDING_ID).any(axis=0).sum())]

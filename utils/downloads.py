@@ -41,7 +41,14 @@ BLOCK_BYTES = 1 << 16
 BAR = {"unit": "B", "unit_scale": True, "leave": False}
 # No archive takes as long to unpack: an unfinished folder of this age was left by a process that died.
 ABANDONED_SECONDS = 3600
-UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, ValueError)
+UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    ValueError,
+)
 
 
 class Unavailable(CompanionError):
@@ -237,14 +244,20 @@ def _transfer(source: Source, url: str, start: int, patience: float, progress: b
             start = 0
         length = response.headers.get("Content-Length")
         if length and int(length) != source.bytes - start:
-            raise _Refused(f"has a different file ({start + int(length):,} bytes, not {source.bytes:,})")
+            raise _Refused(
+                f"has a different file ({start + int(length):,} bytes, not {source.bytes:,})"
+            )
         # Never truncated: two processes that download at once then write the same bytes to the same places,
         # and neither harms the other. Where they differ after all, the sha256 tells.
         source.part.touch()
         with (
             source.part.open("r+b") as file,
             tqdm(
-                desc=source.file.name, total=source.bytes, initial=start, disable=not progress, **BAR
+                desc=source.file.name,
+                total=source.bytes,
+                initial=start,
+                disable=not progress,
+                **BAR,
             ) as bar,
         ):
             file.seek(start)
@@ -264,7 +277,9 @@ def _answer(url: str, start: int, patience: float) -> requests.Response:
     # Less, so that a host's second address gets its chance where the first one is a dead end.
     timeout = (0.75 * patience, STALL_SECONDS)
     try:
-        return within(patience, lambda: requests.get(url, headers=headers, stream=True, timeout=timeout))
+        return within(
+            patience, lambda: requests.get(url, headers=headers, stream=True, timeout=timeout)
+        )
     except (TimeoutError, requests.Timeout) as error:
         raise _Refused(f"did not answer in {patience:.0f} s") from error
     except requests.exceptions.SSLError as error:

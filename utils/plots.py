@@ -62,7 +62,10 @@ def show_figure(figure, alt: str) -> None:
     file = io.BytesIO()
     figure.savefig(file, format=kind, facecolor="white", **knobs)
     plt.close(figure)
-    data = {f"image/{kind}": base64.b64encode(file.getvalue()).decode(), "text/plain": f"[Figure: {alt}]"}
+    data = {
+        f"image/{kind}": base64.b64encode(file.getvalue()).decode(),
+        "text/plain": f"[Figure: {alt}]",
+    }
     display(data, metadata={f"image/{kind}": {"alt": alt}}, raw=True)
 
 
@@ -103,7 +106,9 @@ def plot_history(histories: dict[str, dict], metric: str, title: str, alt: str) 
     for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
         epochs = np.arange(1, len(history[metric]) + 1)
         axes.plot(epochs, history[metric], "--", color=colour, alpha=0.6)
-        axes.plot(epochs, history.get(f"val_{metric}", history[metric]), "o-", color=colour, label=name)
+        axes.plot(
+            epochs, history.get(f"val_{metric}", history[metric]), "o-", color=colour, label=name
+        )
     axes.plot([], [], "--", color=GREY, label="on training data")
     axes.plot([], [], "o-", color=GREY, label="on validation data")
     axes.set(title=title, xlabel="epoch", ylabel=metric)
@@ -113,7 +118,14 @@ def plot_history(histories: dict[str, dict], metric: str, title: str, alt: str) 
 
 
 def bar_chart(
-    values: dict[str, float], title: str, label: str, alt: str, *, errors=None, baseline=None, fmt="{:.1f}"
+    values: dict[str, float],
+    title: str,
+    label: str,
+    alt: str,
+    *,
+    errors=None,
+    baseline=None,
+    fmt="{:.1f}",
 ) -> None:
     """Draw one horizontal bar a name, its value written at the end, with error bars if they are known.
 
@@ -159,17 +171,23 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
     import matplotlib.pyplot as plt
 
     # The normal approximation of a binomial proportion; good for the thousands of samples tested here.
-    errors = {r["model"]: 196 * (r["accuracy"] * (1 - r["accuracy"]) / r["tested"]) ** 0.5 for r in rows}
+    errors = {
+        r["model"]: 196 * (r["accuracy"] * (1 - r["accuracy"]) / r["tested"]) ** 0.5 for r in rows
+    }
     head = ("model", "test accuracy", "± points", "parameters", "training", "notebook")
     lines = [("most frequent class", f"{baseline:.1%}", "", "0", "0 s", "")]
     for r in rows:
         interval, seconds = f"{errors[r['model']]:.1f}", f"{r['seconds']:.0f} s"
         size = f"{r['parameters']:,}"
-        lines.append((r["model"], f"{r['accuracy']:.1%}", interval, size, seconds, r["notebook"][:2]))
+        lines.append(
+            (r["model"], f"{r['accuracy']:.1%}", interval, size, seconds, r["notebook"][:2])
+        )
     show_table([dict(zip(head, line, strict=True)) for line in lines])
     figure, axes = plt.subplots(figsize=(10, 1.8 + 0.55 * len(rows)))
     for place, r in enumerate(rows):
-        axes.errorbar(100 * r["accuracy"], place, xerr=errors[r["model"]], fmt="o", color=BLUE, capsize=6)
+        axes.errorbar(
+            100 * r["accuracy"], place, xerr=errors[r["model"]], fmt="o", color=BLUE, capsize=6
+        )
     axes.set_yticks(range(len(rows)), [r["model"] for r in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="test accuracy in %, with its 95% interval")
     axes.set_title(f"The same {rows[0]['tested']:,} reviews for every model")
@@ -177,7 +195,15 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
 
 
 def heatmap(
-    values, title: str, alt: str, *, rows=None, columns=None, label="", diverging=False, fmt="{:.2f}"
+    values,
+    title: str,
+    alt: str,
+    *,
+    rows=None,
+    columns=None,
+    label="",
+    diverging=False,
+    fmt="{:.2f}",
 ) -> None:
     """Draw a matrix as colours, numbers written into the cells while they are few enough to be read.
 
@@ -208,7 +234,9 @@ def heatmap(
         for (row, column), value in np.ndenumerate(values):
             red, green, blue, _ = image.cmap(image.norm(value))
             ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-            axes.text(column, row, fmt.format(value), ha="center", va="center", color=ink, fontsize=12)
+            axes.text(
+                column, row, fmt.format(value), ha="center", va="center", color=ink, fontsize=12
+            )
     figure.colorbar(image, ax=axes, label=label)
     show_figure(figure, alt)
 
@@ -244,7 +272,10 @@ def show_images(shown: dict[str, np.ndarray], alt: str, title: str = "", columns
     height, width = next(iter(shown.values())).shape[:2]
     wide = 14 / columns
     figure, panels = plt.subplots(
-        rows, columns, figsize=(14, rows * (wide * height / width + 0.5) + 0.5 * bool(title)), squeeze=False
+        rows,
+        columns,
+        figsize=(14, rows * (wide * height / width + 0.5) + 0.5 * bool(title)),
+        squeeze=False,
     )
     for axes in panels.flat:
         axes.axis("off")
@@ -273,7 +304,10 @@ def show_gif(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
     gif = io.BytesIO()
     pause = int(1000 * seconds / len(frames))
     first.save(gif, format="gif", save_all=True, append_images=others, duration=pause, loop=0)
-    data = {"image/gif": base64.b64encode(gif.getvalue()).decode(), "text/plain": f"[Animation: {alt}]"}
+    data = {
+        "image/gif": base64.b64encode(gif.getvalue()).decode(),
+        "text/plain": f"[Animation: {alt}]",
+    }
     display(data, metadata={"image/gif": {"alt": alt}}, raw=True)
 
 
@@ -305,4 +339,6 @@ def translation_leaderboard(rows: list[dict], alt: str) -> None:
             for row in rows
         ]
     )
-    bar_chart({row["model"]: row["bleu"] for row in rows}, "BLEU on the same test sentences", "BLEU", alt)
+    bar_chart(
+        {row["model"]: row["bleu"] for row in rows}, "BLEU on the same test sentences", "BLEU", alt
+    )

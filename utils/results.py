@@ -122,7 +122,9 @@ def leaderboard(board: str = "reviews", *, data: str) -> list[dict]:
     """
     rows = {}
     path = _board(board)
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    lines = (
+        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    )
     for line in [*lines, *_unsaved.get(path, ())]:
         try:
             row = json.loads(line)
@@ -143,7 +145,11 @@ def save_summary(headline: str, *, data: str, **numbers) -> None:
 
     Where the file cannot be written, a line says so.
     """
-    loaded = {name: sys.modules[name].__version__ for name in ("keras", "tensorflow") if name in sys.modules}
+    loaded = {
+        name: sys.modules[name].__version__
+        for name in ("keras", "tensorflow")
+        if name in sys.modules
+    }
     found = {
         "notebook": settings.notebook_name(),
         "profile": settings.profile(),

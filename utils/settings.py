@@ -23,7 +23,9 @@ def read_environment(variable: str, allowed: tuple[str, ...], default: str) -> s
     """Read an environment variable that may hold only certain words; raise `Stop` for any other word."""
     value = os.environ.get(variable, "").strip().lower() or default
     if value not in allowed:
-        raise CompanionError(f"{variable}={value} is not known. Set it to one of: {', '.join(allowed)}.")
+        raise CompanionError(
+            f"{variable}={value} is not known. Set it to one of: {', '.join(allowed)}."
+        )
     return value
 
 

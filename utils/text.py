@@ -44,7 +44,10 @@ def adapt_vectorizers(pairs, max_tokens: int):
     import tensorflow as tf
 
     made = []
-    for texts, standardize in ((pairs.english, standardize_source), (pairs.spanish, standardize_target)):
+    for texts, standardize in (
+        (pairs.english, standardize_source),
+        (pairs.spanish, standardize_target),
+    ):
         layer = keras.layers.TextVectorization(max_tokens, standardize=standardize, ragged=True)
         layer.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1024))
         made.append(layer)
@@ -72,13 +75,18 @@ def filter_pairs(pairs, vectorizers, max_length: int, known_only: bool, max_trai
         ]
         good = np.all([rows.row_lengths().numpy() <= max_length for rows in ids], axis=0)
         if known_only:
-            good &= np.all([~np.array([UNKNOWN_ID in row for row in rows.numpy()]) for rows in ids], axis=0)
+            good &= np.all(
+                [~np.array([UNKNOWN_ID in row for row in rows.numpy()]) for rows in ids], axis=0
+            )
         places = np.flatnonzero(good)[:max_train]
         columns = (part.english, part.spanish, part.alignments)
         return type(part)(*([column[i] for i in places] if column else None for column in columns))
 
     return replace(
-        pairs, train=kept(pairs.train, max_train), validation=kept(pairs.validation), test=kept(pairs.test)
+        pairs,
+        train=kept(pairs.train, max_train),
+        validation=kept(pairs.validation),
+        test=kept(pairs.test),
     )
 
 

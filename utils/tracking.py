@@ -128,7 +128,9 @@ class Run:
                 passed, so these go to the current one.
         """
         self._try(
-            lambda: self._run.log(values, step=None if step is None else max(step, int(self._run.step)))
+            lambda: self._run.log(
+                values, step=None if step is None else max(step, int(self._run.step))
+            )
         )
 
     def log_table(self, key: str, rows: list[dict]) -> None:
@@ -219,7 +221,9 @@ class Run:
             _session.failed = _account()
         self._given_up = self._offline = True
         path = settings.display_path(self._folder)
-        self._tell(f"the server stopped answering; the log is safe in {path}, `wandb sync {path}` uploads it")
+        self._tell(
+            f"the server stopped answering; the log is safe in {path}, `wandb sync {path}` uploads it"
+        )
         if self._finished:
             _forget_service()
 
@@ -241,7 +245,9 @@ def _bytes(picture):
 
 def _one_line(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return first.split(". ")[0].rstrip(".")  # what follows is advice for those who call wandb themselves
+    return first.split(". ")[0].rstrip(
+        "."
+    )  # what follows is advice for those who call wandb themselves
 
 
 def _account() -> tuple[str, str]:
@@ -268,11 +274,15 @@ def _why_not_online() -> str:
     if not key:
         return "no key (set WANDB_API_KEY, or run `wandb login`)"
     if len(key) < 40:
-        return f"the key has {len(key)} characters, a valid one has at least 40 (check WANDB_API_KEY)"
+        return (
+            f"the key has {len(key)} characters, a valid one has at least 40 (check WANDB_API_KEY)"
+        )
 
     def ask():
         query = {"query": "query Viewer { viewer { id } }"}
-        answer = requests.post(f"{server}/graphql", json=query, auth=("api", key), timeout=ANSWER_SECONDS)
+        answer = requests.post(
+            f"{server}/graphql", json=query, auth=("api", key), timeout=ANSWER_SECONDS
+        )
         if answer.status_code in (401, 403) or (answer.ok and not answer.json()["data"]["viewer"]):
             return f"{host} refused the key (check WANDB_API_KEY)"
         return "" if answer.ok else f"{host} answered {answer.status_code}"
@@ -293,7 +303,9 @@ def _begin(where: str, name: str, config: dict):
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_NOTEBOOK_NAME", f"{settings.notebook_name()}.ipynb")
     folder = settings.output_dir()
-    folder.mkdir(exist_ok=True)  # raises where wandb would turn to a folder of its own without a word
+    folder.mkdir(
+        exist_ok=True
+    )  # raises where wandb would turn to a folder of its own without a word
     server, key = _account()
     # The key is handed over, because wandb prompts for one that it does not find.
     online = {"base_url": server, "api_key": key} if where == "online" else {}
@@ -305,7 +317,9 @@ def _begin(where: str, name: str, config: dict):
         import wandb
 
         wandb.setup(wandb.Settings(silent=True))
-        flush = {name: value for name, value in flush.items() if name in wandb.Settings.model_fields}
+        flush = {
+            name: value for name, value in flush.items() if name in wandb.Settings.model_fields
+        }
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             group=settings.notebook_name(),

@@ -39,8 +39,12 @@ def main():
     vectorizer.adapt(tf.data.Dataset.from_tensor_slices(reviews.train.texts).batch(256))
     source = tf.data.Dataset.from_tensor_slices((reviews.train.texts, reviews.train.labels))
     book = source.batch(32).map(lambda text, label: (vectorizer(text), label), num_parallel_calls=4)
-    vectors = source.batch(64).map(lambda text, label: (tf.cast(vectorizer(text), "float16"), label))
-    vectors = vectors.unbatch().cache().apply(tf.data.experimental.assert_cardinality(len(reviews.train)))
+    vectors = source.batch(64).map(
+        lambda text, label: (tf.cast(vectorizer(text), "float16"), label)
+    )
+    vectors = (
+        vectors.unbatch().cache().apply(tf.data.experimental.assert_cardinality(len(reviews.train)))
+    )
     ours = vectors.shuffle(len(reviews.train), seed=0).batch(64).prefetch(tf.data.AUTOTUNE)
     slow, fast = (seconds(dataset, vectorizer.vocabulary_size()) for dataset in (book, ours))
     print(f"{EPOCHS} epochs, the book's settings {slow:.1f} s, the notebook's {fast:.1f} s")

@@ -68,10 +68,14 @@ def main():
     notebook.banner(reviews)
     vectorizer = keras.layers.TextVectorization(20_000, ragged=True)
     vectorizer.adapt(tf.data.Dataset.from_tensor_slices(reviews.train.texts).batch(256))
-    tokens = {part: vectorizer(getattr(reviews, part).texts)[:, :LENGTH] for part in ("train", "test")}
+    tokens = {
+        part: vectorizer(getattr(reviews, part).texts)[:, :LENGTH] for part in ("train", "test")
+    }
     labels = {part: getattr(reviews, part).labels for part in tokens}
     padded = {
-        part: tf.data.Dataset.from_tensor_slices((rows.to_tensor(shape=(None, LENGTH)), labels[part]))
+        part: tf.data.Dataset.from_tensor_slices(
+            (rows.to_tensor(shape=(None, LENGTH)), labels[part])
+        )
         for part, rows in tokens.items()
     }
     size = vectorizer.vocabulary_size()

@@ -71,7 +71,11 @@ def book_way(network, photograph, painting, rate, stronger):
         with tf.GradientTape() as tape:
             tape.watch(picture)
             found = features(ops.concatenate([fixed, picture]))
-            loss = stronger * 2.5e-8 * ops.sum((found[content_layer][2] - found[content_layer][0]) ** 2)
+            loss = (
+                stronger
+                * 2.5e-8
+                * ops.sum((found[content_layer][2] - found[content_layer][0]) ** 2)
+            )
             for layer in STYLE:
                 apart = ops.sum((gram(found[layer][1]) - gram(found[layer][2])) ** 2)
                 loss += stronger * 1e-6 / len(STYLE) * apart / (4.0 * 3**2 * size**2)

@@ -41,7 +41,9 @@ class BookDecoder(transformer.TransformerDecoder):
     def __init__(self, *sizes, **knobs):
         super().__init__(*sizes, **knobs)
         self.attention = keras.layers.MultiHeadAttention(self.num_heads, key_dim=self.embed_dim)
-        self.cross_attention = keras.layers.MultiHeadAttention(self.num_heads, key_dim=self.embed_dim)
+        self.cross_attention = keras.layers.MultiHeadAttention(
+            self.num_heads, key_dim=self.embed_dim
+        )
 
 
 def transformer(size, kinds):
@@ -116,16 +118,25 @@ def main():
             writer = seq2seq.gru_decode_fns
         else:
             (slow, _), (fast, writer) = transformer(WORDS, book), transformer(WORDS, ours)
-        paces = [train(f"{name}, the book's settings", slow, padded), train(f"{name}, ours", fast, like)]
+        paces = [
+            train(f"{name}, the book's settings", slow, padded),
+            train(f"{name}, ours", fast, like),
+        ]
         naive = one_by_one(name, slow, vectorizers, pairs.test.english, vocabulary)
         seq2seq.translate(
             test[:256], *writer(fast), vocabulary, decoding.greedy_search, max_new_tokens=LENGTH
         )
         began = time.perf_counter()
-        seq2seq.translate(test, *writer(fast), vocabulary, decoding.greedy_search, max_new_tokens=LENGTH)
+        seq2seq.translate(
+            test, *writer(fast), vocabulary, decoding.greedy_search, max_new_tokens=LENGTH
+        )
         decoded = TEST / (time.perf_counter() - began)
-        print(f"{name}: {naive:.1f} sentences/s one by one, {decoded:,.0f} with what is kept, in batches")
-        print(f"{name}: ratio {paces[1] / paces[0]:.1f} in training, {decoded / naive:.0f} in decoding")
+        print(
+            f"{name}: {naive:.1f} sentences/s one by one, {decoded:,.0f} with what is kept, in batches"
+        )
+        print(
+            f"{name}: ratio {paces[1] / paces[0]:.1f} in training, {decoded / naive:.0f} in decoding"
+        )
 
 
 if __name__ == "__main__":

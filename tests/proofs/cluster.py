@@ -69,9 +69,13 @@ def main() -> int:
     here, there = common.fresh("cluster", "here"), common.fresh("cluster", "there")
     process = run(numbers, here)
     process.communicate()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     # With addresses of their own: the one who asks must not sit on the machine that is lost.
-    machines = [cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{place}") for place in (2, 3)]
+    machines = [
+        cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{place}") for place in (2, 3)
+    ]
     process, lost = run(numbers, there, RAY_ADDRESS=cluster.address), []
     for worker in wait_for_kernels(2, process)[:1]:
         time.sleep(15)
@@ -89,7 +93,9 @@ def main() -> int:
     for seed in SEEDS:
         for number in numbers:
             numbers_there = found.get((seed, number))
-            different = common.differences(alone[0, number], numbers_there) if numbers_there else ["all"]
+            different = (
+                common.differences(alone[0, number], numbers_there) if numbers_there else ["all"]
+            )
             if seed == 0:
                 result = "differs" if different else "as here"
             else:  # another seed must change something, or it had no effect

@@ -44,7 +44,11 @@ def notebooks() -> list[Path]:
 
 def environment(runs: Path, **more: str) -> dict[str, str]:
     """Make the environment of a quick notebook on samples, offline, that leaves what it makes in `runs`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("COMPANION", "WANDB"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COMPANION", "WANDB"))
+    }
     ours = {"COMPANION_PROFILE": "quick", "COMPANION_DATA": "sample", "WANDB_MODE": "offline"}
     return kept | NO_NETWORK | ours | {"COMPANION_RUNS": str(runs), "PYTHONPATH": ""} | more
 
@@ -52,7 +56,9 @@ def environment(runs: Path, **more: str) -> dict[str, str]:
 class Kernel:
     """A notebook in a kernel of its own, cell by cell."""
 
-    def __init__(self, path: Path, env: dict[str, str], timeout: int = 600, folder: Path | None = None):
+    def __init__(
+        self, path: Path, env: dict[str, str], timeout: int = 600, folder: Path | None = None
+    ):
         self.notebook = nbformat.read(path, as_version=4)
         self.cells = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
         for cell in self.cells:
@@ -60,12 +66,18 @@ class Kernel:
         where = str(folder or path.parent)
         resources = {"metadata": {"path": where}}
         self.client = NotebookClient(
-            self.notebook, timeout=timeout, kernel_name="python3", resources=resources, record_timing=False
+            self.notebook,
+            timeout=timeout,
+            kernel_name="python3",
+            resources=resources,
+            record_timing=False,
         )
         self.env = env
 
     def __enter__(self):
-        self._context = self.client.setup_kernel(env=self.env, cwd=self._folder(), stderr=subprocess.DEVNULL)
+        self._context = self.client.setup_kernel(
+            env=self.env, cwd=self._folder(), stderr=subprocess.DEVNULL
+        )
         self._context.__enter__()
         self.pid = self.client.km.provisioner.pid
         return self
@@ -113,7 +125,11 @@ def said(cell) -> str:
 
 
 def run_notebook(
-    number: str, env: dict[str, str], before: dict[int, str] | None = None, relief: str | None = None, **more
+    number: str,
+    env: dict[str, str],
+    before: dict[int, str] | None = None,
+    relief: str | None = None,
+    **more,
 ) -> str:
     """Run a notebook to its end and return what its cells said.
 
@@ -136,7 +152,11 @@ def run_notebook(
             except CellExecutionError as error:
                 if relief is None or error.ename != "CompanionError":
                     raise
-                text += [f"CompanionError: {error.evalue}\n", kernel.hidden(relief), *kernel.run(cell)]
+                text += [
+                    f"CompanionError: {error.evalue}\n",
+                    kernel.hidden(relief),
+                    *kernel.run(cell),
+                ]
     return "".join(text)
 
 
@@ -219,14 +239,18 @@ def report(title: str, rows: list[dict], began: float) -> int:
         began: `time.perf_counter()` at the beginning.
     """
     failed = [row for row in rows if not str(row["lost"]).startswith(("nothing", "skipped"))]
-    print(f"\n{title}\n\n{tabulate(rows, headers='keys', disable_numparse=True, maxcolwidths=70)}\n")
+    print(
+        f"\n{title}\n\n{tabulate(rows, headers='keys', disable_numparse=True, maxcolwidths=70)}\n"
+    )
     print(f"{len(rows)} tried, {len(failed)} lost something, {time.perf_counter() - began:.0f} s")
     sys.stdout.flush()
     return int(bool(failed) or not rows)
 
 
 # What a clock or a counter of this machine decides; two runs need not agree in it.
-CLOCK = re.compile(r"second|pace|per s\b|/s\b|times.as.(fast|long)|\bms\b|took|speed", re.IGNORECASE)
+CLOCK = re.compile(
+    r"second|pace|per s\b|/s\b|times.as.(fast|long)|\bms\b|took|speed", re.IGNORECASE
+)
 TIMES = (
     r"\b\d[\d.,]*\+? ?(?:ms|µs|us|s|min|h|seconds|minutes)(?:/\w+)?\b",
     r"\b\d[\d.,]* times as (?:fast|long)",

@@ -67,7 +67,11 @@ def train(kind: str, even: bool, kill: int | None = None) -> dict:
         calls.append(dies)
     history = model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0, callbacks=calls)
     weights = float(sum(np.abs(value).sum() for value in model.get_weights()))
-    return {"losses": history.history["loss"], "weights": weights, "devices": settings.device_summary()}
+    return {
+        "losses": history.history["loss"],
+        "weights": weights,
+        "devices": settings.device_summary(),
+    }
 
 
 def elsewhere(devices: int, jobs: list[list], runs) -> list[dict]:
@@ -101,8 +105,14 @@ def main() -> int:
     two = elsewhere(2, even + odd, common.fresh("devices", "two"))
     for kind, first, second in zip(kinds, one, two, strict=False):
         distance = apart(first, second)
-        lost = "nothing" if distance < 1e-4 and "mirrored on 2" in second["devices"] else f"{distance:.2g}"
-        rows.append({"what": f"{kind}, equal shares", "one against two": f"{distance:.1e}", "lost": lost})
+        lost = (
+            "nothing"
+            if distance < 1e-4 and "mirrored on 2" in second["devices"]
+            else f"{distance:.2g}"
+        )
+        rows.append(
+            {"what": f"{kind}, equal shares", "one against two": f"{distance:.1e}", "lost": lost}
+        )
     for place, kind in enumerate(kinds):
         runs = common.fresh("devices", "cut")
         elsewhere(2, [[kind, False, 1]], runs)
@@ -123,7 +133,11 @@ def main() -> int:
             common.run_notebook(number, env)
             found[devices] = common.summary(runs, number)["headline"]
         rows.append(
-            {"what": f"notebook {number}", "one against two": f"{found[1]}\n{found[2]}", "lost": "nothing"}
+            {
+                "what": f"notebook {number}",
+                "one against two": f"{found[1]}\n{found[2]}",
+                "lost": "nothing",
+            }
         )
     return common.report("One device against two", rows, began)
 

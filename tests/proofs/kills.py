@@ -100,7 +100,10 @@ def prove(number: str) -> dict:
     for share in sorted(draw.random() for _ in range(KILLS)):
         death = killed(path, cut, moment(cells, share))
         deaths.append(death or "came too late")
-        print(f"{path.stem}: killed in {death}, {sum(states(cut).values())} epochs or pictures", flush=True)
+        print(
+            f"{path.stem}: killed in {death}, {sum(states(cut).values())} epochs or pictures",
+            flush=True,
+        )
     common.run_notebook(number, common.environment(cut))
     return compare(number, whole, cut, deaths)
 

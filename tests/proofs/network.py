@@ -33,7 +33,10 @@ from utils.synthetic.sentence_pairs import generate_pairs
 SETS = {"reviews": "imdb", "sentence pairs": "spa_eng", "digits": "mnist"}
 ORIGINAL = downloads.sources()
 # In memory where that is possible: the reviews are 50,000 files.
-CACHE = Path("/dev/shm/companion-proof" if Path("/dev/shm").is_dir() else common.WORK / "network") / "cache"
+CACHE = (
+    Path("/dev/shm/companion-proof" if Path("/dev/shm").is_dir() else common.WORK / "network")
+    / "cache"
+)
 TRUE = {}  # what each loader gives when all is well
 
 
@@ -71,7 +74,9 @@ def make_files():
         for label in ("neg", "pos")
         for place in range(12_500)
     }
-    pairs = [pair[:2] for part in ("train", "validation", "test") for pair in generate_pairs(part, 5_000)]
+    pairs = [
+        pair[:2] for part in ("train", "validation", "test") for pair in generate_pairs(part, 5_000)
+    ]
     lines = "\n".join("\t".join(pair) for pair in pairs)
     rng = np.random.default_rng(0)
     shapes = {
@@ -131,7 +136,9 @@ def redirect(facts: str):
     """
     facts = json.loads(facts)
     told = downloads.sources()
-    changed = {name: replace(told[name], member="", **fields) for name, fields in facts["sources"].items()}
+    changed = {
+        name: replace(told[name], member="", **fields) for name, fields in facts["sources"].items()
+    }
     downloads.sources = lambda: changed
     downloads.locate = downloads.unpack
     datasets.MNIST_SHA256 = facts["digits"]
@@ -190,7 +197,11 @@ def attempt(files, kind, name, body, mode, folder, stall=20.0):
 def judge(name, data, said, real=False):
     """Say what was lost in one attempt; "nothing" if it went as it must."""
     if real:
-        return "nothing" if content(data) == TRUE[name] and not said else f"not the real data: {said!r}"
+        return (
+            "nothing"
+            if content(data) == TRUE[name] and not said
+            else f"not the real data: {said!r}"
+        )
     if data.source != "sample" or content(data) != TRUE[name, "sample"]:
         return "the sample"
     clear = said.startswith(f"Using the built-in sample of {name}: ") and said.count("\n") == 1
@@ -202,7 +213,9 @@ def believed(files, name, folder):
     data, said, _ = attempt(files, "good", name, files.good[SETS[name]], "normal", folder)
     wrong = judge(name, data, said, real=True)
     strays = [
-        path.name for path in folder.iterdir() if path.name.endswith(".part") or "unpacking" in path.name
+        path.name
+        for path in folder.iterdir()
+        if path.name.endswith(".part") or "unpacking" in path.name
     ]
     return wrong if wrong != "nothing" else (f"files left: {strays}" if strays else "nothing")
 
@@ -253,7 +266,13 @@ def prove_hosts(files):
         data, said, seconds = attempt(files, "good", name, files.good[key], "slow", folder)
         lost = judge(name, data, said, real=True)
         rows.append(
-            {"loader": name, "host": "slow, 2 MB/s", "seconds": f"{seconds:.1f}", "it says": "", "lost": lost}
+            {
+                "loader": name,
+                "host": "slow, 2 MB/s",
+                "seconds": f"{seconds:.1f}",
+                "it says": "",
+                "lost": lost,
+            }
         )
     return rows
 
@@ -264,7 +283,15 @@ def prove_disks(files):
 
     def row(name, what, said, lost, seconds=""):
         reason = said.partition(": ")[2].strip()
-        rows.append({"loader": name, "host": what, "seconds": seconds, "it says": reason[:120], "lost": lost})
+        rows.append(
+            {
+                "loader": name,
+                "host": what,
+                "seconds": seconds,
+                "it says": reason[:120],
+                "lost": lost,
+            }
+        )
 
     for name, key in SETS.items():
         body = files.good[key]
@@ -274,7 +301,11 @@ def prove_disks(files):
         for what, size in full.items():
             with common.disk(size) as folder:
                 data, said, seconds = attempt(files, "good", name, body, "normal", folder)
-                left = [path.name for path in folder.iterdir() if path.suffix == ".part" or path.is_dir()]
+                left = [
+                    path.name
+                    for path in folder.iterdir()
+                    if path.suffix == ".part" or path.is_dir()
+                ]
                 subprocess.run(["mount", "-o", "remount,size=2000m", str(folder)], check=True)
                 lost = judge(name, data, said)
                 lost = f"half files: {left}" if left else lost
@@ -331,7 +362,13 @@ def prove_kills(files, kills=8):
             os.utime(path, (0, 0))  # an hour later nobody can be at work there
         lost = believed(files, name, folder)
         rows.append(
-            {"loader": name, "host": f"killed {killed} times", "seconds": "", "it says": "", "lost": lost}
+            {
+                "loader": name,
+                "host": f"killed {killed} times",
+                "seconds": "",
+                "it says": "",
+                "lost": lost,
+            }
         )
     return rows
 
@@ -361,14 +398,20 @@ def prove_notebook(files, wanted=()):
         try:
             text, found = run_01(case, served, files)
         except common.NotPermitted as reason:
-            rows.append({"notebook 01": case, "seconds": "", "it says": "", "lost": f"skipped, {reason}"})
+            rows.append(
+                {"notebook 01": case, "seconds": "", "it says": "", "lost": f"skipped, {reason}"}
+            )
             continue
         except Exception as error:
             text, found = "", f"the notebook: {str(error).strip().splitlines()[-1][:150]}"
         if whole is None:
             whole = found
         said = [line for line in text.splitlines() if any(word in line for word in MARKS)]
-        lost = "nothing" if found == whole else (found if isinstance(found, str) else "the numbers differ")
+        lost = (
+            "nothing"
+            if found == whole
+            else (found if isinstance(found, str) else "the numbers differ")
+        )
         if (
             isinstance(found, dict)
             and served
@@ -377,7 +420,12 @@ def prove_notebook(files, wanted=()):
             lost = "no line says that the sample is used"
         seconds = f"{time.perf_counter() - began:.0f}"
         rows.append(
-            {"notebook 01": case, "seconds": seconds, "it says": "\n".join(said[:5])[:600], "lost": lost}
+            {
+                "notebook 01": case,
+                "seconds": seconds,
+                "it says": "\n".join(said[:5])[:600],
+                "lost": lost,
+            }
         )
         print(rows[-1], flush=True)
     return rows
@@ -424,7 +472,9 @@ def run_01(case, served, files):
         if "fills up" in case:
             runs = stack.enter_context(common.disk(100))
             # In front of the cell that trains the first model.
-            before[TRAINS] = f"from tests.proofs import common\ncommon.fill(common.Path({str(runs)!r}))"
+            before[TRAINS] = (
+                f"from tests.proofs import common\ncommon.fill(common.Path({str(runs)!r}))"
+            )
         if case.startswith("every disk"):
             before[TRAINS] += "\nfrom utils import settings\nsettings._spare_places = lambda: []"
             relief = f"common.Path({str(runs / 'filler')!r}).unlink()"

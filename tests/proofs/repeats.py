@@ -17,7 +17,12 @@ from tests.proofs import common
 
 def twice(number: str) -> dict:
     """Execute every cell of a notebook twice in a row."""
-    lost, checked, cells, runs = [], common.stored(number), 0, common.fresh("repeats", number, "twice")
+    lost, checked, cells, runs = (
+        [],
+        common.stored(number),
+        0,
+        common.fresh("repeats", number, "twice"),
+    )
     with common.Kernel(common.notebook(number), common.environment(runs)) as kernel:
         for place, cell in enumerate(kernel.cells):
             try:
@@ -42,7 +47,9 @@ def once(number: str, kind: str) -> tuple[list[list[str]], dict, list[str]]:
     with common.Kernel(common.notebook(number), common.environment(runs)) as kernel:
         for cell in kernel.cells:
             (text,) = kernel.run(cell)
-            texts.append(common.timeless(text.replace(str(runs), "<runs>").replace(f"/{kind}", "/<runs>")))
+            texts.append(
+                common.timeless(text.replace(str(runs), "<runs>").replace(f"/{kind}", "/<runs>"))
+            )
             shown = [output.get("data", {}) for output in cell.outputs]
             pictures += [hashed(data[kind]) for data in shown for kind in data if "image" in kind]
     return texts, common.summary(runs, number)["numbers"], pictures
@@ -55,7 +62,10 @@ def hashed(picture: str) -> str:
 
 def agree(number: str) -> dict:
     """Run a notebook two times and compare."""
-    (texts, numbers, pictures), (texts2, numbers2, pictures2) = once(number, "first"), once(number, "second")
+    (texts, numbers, pictures), (texts2, numbers2, pictures2) = (
+        once(number, "first"),
+        once(number, "second"),
+    )
     lost = [f"number {name!r}" for name in common.differences(numbers, numbers2)]
     for place, (one, other) in enumerate(zip(texts, texts2, strict=True)):
         lines = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
@@ -76,7 +86,9 @@ def main() -> int:
     """Prove one of the two, or both, for the notebooks that are named or all."""
     began, words = time.perf_counter(), sys.argv[1:]
     proofs = [proof for proof in (twice, agree) if proof.__name__ in words] or [twice, agree]
-    numbers = [word for word in words if word.isdigit()] or [path.name[:2] for path in common.notebooks()]
+    numbers = [word for word in words if word.isdigit()] or [
+        path.name[:2] for path in common.notebooks()
+    ]
     rows = []
     for number in numbers:
         for proof in proofs:

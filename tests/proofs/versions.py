@@ -119,8 +119,14 @@ def outside(kind: str, numbers: list[str]) -> list[dict]:
     """Run notebooks with the Python of one kind."""
     python, rows = environment(kind), []
     before = versions(python)
-    env = os.environ | (make_colab(python) if kind == "colab" else {}) | {"PYTHONPATH": str(common.ROOT)}
-    about = ", ".join(f"{name} {before[name]}" for name in ("tensorflow", "keras", "numpy", "wandb"))
+    env = (
+        os.environ
+        | (make_colab(python) if kind == "colab" else {})
+        | {"PYTHONPATH": str(common.ROOT)}
+    )
+    about = ", ".join(
+        f"{name} {before[name]}" for name in ("tensorflow", "keras", "numpy", "wandb")
+    )
     for number in numbers:
         began = time.perf_counter()
         command = [str(python), "-m", "tests.proofs.versions", "inside", kind, number]
@@ -131,11 +137,22 @@ def outside(kind: str, numbers: list[str]) -> list[dict]:
             "what": f"notebook {number}",
             "seconds": f"{time.perf_counter() - began:.0f}",
         }
-        rows.append(row | {"result": "".join(said), "lost": "the notebook" if done.returncode else "nothing"})
+        rows.append(
+            row
+            | {"result": "".join(said), "lost": "the notebook" if done.returncode else "nothing"}
+        )
         print(rows[-1], flush=True)
     changed = {name for name, version in versions(python).items() if before.get(name) != version}
     lost = f"changed {sorted(changed)}" if changed else "nothing"
-    rows.append({"versions": kind, "what": "what is installed", "seconds": "", "result": about, "lost": lost})
+    rows.append(
+        {
+            "versions": kind,
+            "what": "what is installed",
+            "seconds": "",
+            "result": about,
+            "lost": lost,
+        }
+    )
     return rows
 
 
@@ -154,7 +171,9 @@ def jax() -> list[dict]:
             "what": f"tests/test_{name}.py",
             "seconds": f"{time.perf_counter() - began:.0f}",
         }
-        rows.append(row | {"result": "".join(said), "lost": "tests" if done.returncode else "nothing"})
+        rows.append(
+            row | {"result": "".join(said), "lost": "tests" if done.returncode else "nothing"}
+        )
         print(rows[-1], flush=True)
     return rows
 
@@ -165,7 +184,9 @@ def main() -> int:
     if words[:1] == ["inside"]:
         return run_inside(*words[1:])
     began, rows = time.perf_counter(), []
-    numbers = [word for word in words if word.isdigit()] or [path.name[:2] for path in common.notebooks()]
+    numbers = [word for word in words if word.isdigit()] or [
+        path.name[:2] for path in common.notebooks()
+    ]
     kinds = [word for word in words if not word.isdigit()] or ["newest", "colab", "jax"]
     for kind in kinds:
         rows += jax() if kind == "jax" else outside(kind, numbers)

@@ -191,7 +191,9 @@ class Faces:
         return f"faces: {kinds[self.source]}"
 
 
-def load_reviews(train: int | None = None, validation: int | None = None, test: int | None = None) -> Reviews:
+def load_reviews(
+    train: int | None = None, validation: int | None = None, test: int | None = None
+) -> Reviews:
     """Load film reviews: IMDB (Maas et al. 2011) where it can be had, else the built-in sample.
 
     The session's split: a fixed fifth of IMDB's 25,000 training reviews is the validation set; its
@@ -250,7 +252,8 @@ def load_sentence_pairs(
                 raise
             print(f"Using the built-in sample of sentence pairs: {reason}")
     parts = {
-        part: Pairs(*map(list, zip(*generate_pairs(part, n), strict=True))) for part, n in counts.items()
+        part: Pairs(*map(list, zip(*generate_pairs(part, n), strict=True)))
+        for part, n in counts.items()
     }
     return SentencePairs(**parts, source="sample", card=PAIRS_CARD)
 
@@ -311,10 +314,14 @@ def load_faces(
     if not 16 <= size <= 256:
         raise CompanionError(f"faces of size={size} asked for: give 16 to 256 pixels.")
     if folder is not None:
-        paths = [p for p in Path(folder).expanduser().rglob("*") if p.suffix.lower() in PICTURE_FILES]
+        paths = [
+            p for p in Path(folder).expanduser().rglob("*") if p.suffix.lower() in PICTURE_FILES
+        ]
         parts = _photographed(paths, size, train=train, test=test)
         if parts is None:
-            raise CompanionError(f"fewer than two pictures in {settings.display_path(folder)} can be read.")
+            raise CompanionError(
+                f"fewer than two pictures in {settings.display_path(folder)} can be read."
+            )
         return Faces(**parts, source="folder", card=f"pictures in {settings.display_path(folder)}")
     asked = source or settings.data_mode()
     place = settings.cache_dir() / "celeba" / "img_align_celeba"
@@ -359,8 +366,13 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> Pictur
             raise CompanionError(
                 f"no picture in {settings.display_path(folder)}: put .jpg or .png files there."
             )
-        return Pictures(found, _painted(max_side), "folder", f"pictures in {settings.display_path(folder)}")
-    session = [settings.cache_dir() / "pictures" / f"{name}.jpg" for name in ("golden_gate", "starry_night")]
+        return Pictures(
+            found, _painted(max_side), "folder", f"pictures in {settings.display_path(folder)}"
+        )
+    session = [
+        settings.cache_dir() / "pictures" / f"{name}.jpg"
+        for name in ("golden_gate", "starry_night")
+    ]
     there = all(path.is_file() for path in session)
     if settings.data_mode() == "real" and not there:
         raise downloads.Unavailable(
@@ -371,7 +383,10 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> Pictur
     if settings.data_mode() == "sample" or not there:
         return Pictures(photographs, painted, "sample", paintings.PAINTINGS_CARD)
     bridge, night = (load_image(path, max_side) for path in session)
-    photographs, painted = {"golden gate": bridge} | photographs, {"The Starry Night": night} | painted
+    photographs, painted = (
+        {"golden gate": bridge} | photographs,
+        {"The Starry Night": night} | painted,
+    )
     return Pictures(photographs, painted, "real", "the session's photograph and painting")
 
 
@@ -447,7 +462,9 @@ def _face(path: Path, size: int) -> np.ndarray | CompanionError:
     return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS, box=tuple(box)))
 
 
-def _photographed(paths: list[Path], size: int, **asked: int | None) -> dict[str, FaceImages] | None:
+def _photographed(
+    paths: list[Path], size: int, **asked: int | None
+) -> dict[str, FaceImages] | None:
     """Read faces of both parts from files, or return None where too few can be read."""
     paths = sorted(paths)
     random.Random("faces").shuffle(paths)
@@ -516,7 +533,9 @@ def _photographs(longest: int) -> dict[str, np.ndarray]:
         "rocket": "rocket.jpg",
     }
     return {
-        name: load_image(folder / file, longest) for name, file in names.items() if (folder / file).is_file()
+        name: load_image(folder / file, longest)
+        for name, file in names.items()
+        if (folder / file).is_file()
     }
 
 
@@ -533,7 +552,9 @@ def _counts(what: str, sizes: dict[str, int], **asked: int | None) -> dict[str, 
     counts = {part: sizes[part] if count is None else count for part, count in asked.items()}
     for part, count in counts.items():
         if not 0 < count <= sizes[part]:
-            raise CompanionError(f"{part}={count:,} {what} asked for: there are 1 to {sizes[part]:,}.")
+            raise CompanionError(
+                f"{part}={count:,} {what} asked for: there are 1 to {sizes[part]:,}."
+            )
     return counts
 
 
@@ -556,7 +577,9 @@ def _spa_eng(path: Path, counts: dict[str, int]) -> dict[str, Pairs]:
                 f"{settings.display_path(path)} holds {len(pairs):,} pairs, too few: delete its folder and run "
                 "`make data`."
             )
-    return {part: Pairs(*map(list, zip(*found[part][:n], strict=True))) for part, n in counts.items()}
+    return {
+        part: Pairs(*map(list, zip(*found[part][:n], strict=True))) for part, n in counts.items()
+    }
 
 
 def _imdb_files(folder: Path, counts: dict[str, int]) -> dict[str, list[Path]]:

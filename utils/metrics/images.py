@@ -3,7 +3,9 @@
 import numpy as np
 
 
-def kernel_distance(first, second, subsets: int = 50, size: int = 500, seed: int = 0) -> tuple[float, float]:
+def kernel_distance(
+    first, second, subsets: int = 50, size: int = 500, seed: int = 0
+) -> tuple[float, float]:
     """Estimate the kernel distance of two sets of features (Bińkowski et al., ICLR 2018, *KID*).
 
     It is the unbiased squared maximum mean discrepancy (Gretton et al. 2012, lemma 6) with the kernel

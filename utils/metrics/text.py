@@ -32,7 +32,9 @@ def bleu_chrf(translations: list[str], references: list[list[str]]) -> dict[str,
     import sacrebleu
 
     most = max(map(len, references))
-    streams = [[row[place] if place < len(row) else None for row in references] for place in range(most)]
+    streams = [
+        [row[place] if place < len(row) else None for row in references] for place in range(most)
+    ]
     return {
         "BLEU": sacrebleu.corpus_bleu(translations, streams, lowercase=True).score,
         "chrF": sacrebleu.corpus_chrf([t.lower() for t in translations], _lower(streams)).score,
@@ -88,8 +90,12 @@ class NearestSource:
             for word in bag:
                 rows[word].append(row)
         self.rows = {word: np.array(found) for word, found in rows.items()}
-        self.rarity = {w: float(np.log(1 + len(self.bags) / len(found))) for w, found in self.rows.items()}
-        self.norms = np.array([np.sqrt(sum(self.rarity[w] ** 2 for w in bag)) for bag in self.bags]) + 1e-9
+        self.rarity = {
+            w: float(np.log(1 + len(self.bags) / len(found))) for w, found in self.rows.items()
+        }
+        self.norms = (
+            np.array([np.sqrt(sum(self.rarity[w] ** 2 for w in bag)) for bag in self.bags]) + 1e-9
+        )
 
     def __call__(self, english: str) -> str:
         """Translate a sentence; one without any known word gets the most frequent of all translations."""
@@ -106,7 +112,9 @@ def _words(text: str) -> list[str]:
     return standardize_source(text).numpy().decode().split()
 
 
-def baseline_scores(train, english: list[str], references: list[list[str]]) -> dict[str, dict[str, float]]:
+def baseline_scores(
+    train, english: list[str], references: list[list[str]]
+) -> dict[str, dict[str, float]]:
     """Score what needs no network: the source as it is, and the translation of the nearest training sentence.
 
     Args:

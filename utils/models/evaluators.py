@@ -58,7 +58,9 @@ def train_digit_classifier(digits) -> keras.Model:
     images, held_out = (_scaled(part.images)[..., None] for part in (digits.train, digits.test))
     _fit(model, loss, images, digits.train.labels, knobs, digits.source)
     right = model.predict(held_out, batch_size=500, verbose=0).argmax(axis=1) == digits.test.labels
-    print(f"digit classifier: {right.mean():.1%} of {len(right):,} held-out digits right ({digits.label})")
+    print(
+        f"digit classifier: {right.mean():.1%} of {len(right):,} held-out digits right ({digits.label})"
+    )
     return model
 
 
@@ -98,8 +100,17 @@ def train_attribute_regressor(faces) -> keras.Model:
     x = keras.layers.Flatten()(x)
     x = keras.layers.Dense(96, activation="relu", name="features")(x)
     # All attributes count alike in the loss, whatever their units.
-    standardised = keras.Model(inputs, keras.layers.Dense(len(FACE_ATTRIBUTES))(x), name="face_reader")
-    _fit(standardised, "mse", _scaled(faces.train.images), (truth - middle) / spread, knobs, faces.source)
+    standardised = keras.Model(
+        inputs, keras.layers.Dense(len(FACE_ATTRIBUTES))(x), name="face_reader"
+    )
+    _fit(
+        standardised,
+        "mse",
+        _scaled(faces.train.images),
+        (truth - middle) / spread,
+        knobs,
+        faces.source,
+    )
     values = standardised.output * spread.astype("float32") + middle.astype("float32")
     model = keras.Model(inputs, values, name="face_reader")
     told = model.predict(_scaled(faces.test.images), batch_size=250, verbose=0)
@@ -144,5 +155,9 @@ def _fit(model, loss, images, targets, knobs, source) -> None:
         "first": zlib.crc32(images[:100].tobytes()),
     }
     with tracking.start(model.name, config) as run:
-        calls = resume_callbacks(model.name, depends_on=config, run=run, max_seconds=55, monitor=None)
-        model.fit(images, targets, batch_size=knobs.batch, epochs=epochs, verbose=0, callbacks=calls)
+        calls = resume_callbacks(
+            model.name, depends_on=config, run=run, max_seconds=55, monitor=None
+        )
+        model.fit(
+            images, targets, batch_size=knobs.batch, epochs=epochs, verbose=0, callbacks=calls
+        )

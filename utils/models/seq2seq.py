@@ -53,7 +53,12 @@ def compile_seq2seq(model, learning_rate: float, steps: int) -> None:
 
 
 def build_gru_seq2seq(
-    source_vocab_size: int, target_vocab_size: int, embed_dim: int, units: int, dropout: float, encoder=None
+    source_vocab_size: int,
+    target_vocab_size: int,
+    embed_dim: int,
+    units: int,
+    dropout: float,
+    encoder=None,
 ):
     """Make the translator of notebook 04: a GRU reads the source into one vector, another writes from it.
 
@@ -67,12 +72,20 @@ def build_gru_seq2seq(
     """
     both = keras.layers.Bidirectional(keras.layers.GRU(units), merge_mode="sum", name="encoder")
     read = keras.Input((None,), dtype="int64", name="source")
-    vector = (encoder or both)(keras.layers.Embedding(source_vocab_size, embed_dim, mask_zero=True)(read))
+    vector = (encoder or both)(
+        keras.layers.Embedding(source_vocab_size, embed_dim, mask_zero=True)(read)
+    )
     written = keras.Input((None,), dtype="int64", name="target")
-    vectors = keras.layers.Embedding(target_vocab_size, embed_dim, mask_zero=True, name="words")(written)
-    states = keras.layers.GRU(units, return_sequences=True, name="decoder")(vectors, initial_state=vector)
+    vectors = keras.layers.Embedding(target_vocab_size, embed_dim, mask_zero=True, name="words")(
+        written
+    )
+    states = keras.layers.GRU(units, return_sequences=True, name="decoder")(
+        vectors, initial_state=vector
+    )
     hidden = keras.layers.Dropout(dropout)(states)
-    return keras.Model([read, written], keras.layers.Dense(target_vocab_size, name="logits")(hidden))
+    return keras.Model(
+        [read, written], keras.layers.Dense(target_vocab_size, name="logits")(hidden)
+    )
 
 
 def gru_decode_fns(model):

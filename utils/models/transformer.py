@@ -94,7 +94,9 @@ class TransformerDecoder(keras.layers.Layer):
         self.embed_dim, self.dense_dim = embed_dim, dense_dim
         self.num_heads, self.dropout = num_heads, dropout
         self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=embed_dim // num_heads)
-        self.cross_attention = keras.layers.MultiHeadAttention(num_heads, key_dim=embed_dim // num_heads)
+        self.cross_attention = keras.layers.MultiHeadAttention(
+            num_heads, key_dim=embed_dim // num_heads
+        )
         self.hidden = keras.layers.Dense(dense_dim, activation="relu")
         self.projection = keras.layers.Dense(embed_dim)
         self.drop = keras.layers.Dropout(dropout)
@@ -221,9 +223,15 @@ class PositionalEmbedding(keras.layers.Layer):
 
     def __init__(self, sequence_length, input_dim, output_dim, **kwargs):
         super().__init__(**kwargs)
-        self.sequence_length, self.input_dim, self.output_dim = sequence_length, input_dim, output_dim
+        self.sequence_length, self.input_dim, self.output_dim = (
+            sequence_length,
+            input_dim,
+            output_dim,
+        )
         self.scale = output_dim**0.5
-        near, unit = (keras.initializers.RandomNormal(stddev=spread) for spread in (0.02, 1 / self.scale))
+        near, unit = (
+            keras.initializers.RandomNormal(stddev=spread) for spread in (0.02, 1 / self.scale)
+        )
         self.token_embedding = keras.layers.Embedding(input_dim, output_dim, unit, mask_zero=True)
         self.position_embedding = keras.layers.Embedding(sequence_length, output_dim, near)
 
@@ -243,7 +251,9 @@ class PositionalEmbedding(keras.layers.Layer):
             ValueError: the sequence is longer than `sequence_length`.
         """
         self._check(inputs.shape[1], start_index)
-        places = self.position_embedding.embeddings[start_index : start_index + ops.shape(inputs)[1]]
+        places = self.position_embedding.embeddings[
+            start_index : start_index + ops.shape(inputs)[1]
+        ]
         return self.scale * (self.token_embedding(inputs) + places)
 
     def compute_mask(self, inputs, mask=None):

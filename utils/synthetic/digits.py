@@ -61,7 +61,9 @@ def _glyphs(side: int = 56) -> np.ndarray:
     for row, name in enumerate(FONTS):
         trial = ImageFont.truetype(str(folder / f"{name}.ttf"), 200)
         left, top, right, bottom = trial.getbbox("0")
-        font = ImageFont.truetype(str(folder / f"{name}.ttf"), round(200 * 40 * times / (bottom - top)))
+        font = ImageFont.truetype(
+            str(folder / f"{name}.ttf"), round(200 * 40 * times / (bottom - top))
+        )
         for digit in range(10):
             canvas = Image.new("L", (side * times, side * times))
             left, top, right, bottom = font.getbbox(str(digit))

@@ -69,7 +69,9 @@ def render_faces(attributes: dict[str, np.ndarray], size: int = 64) -> np.ndarra
         return np.concatenate(list(workers.map(lambda part: _draw(part, size), parts)))
 
 
-def draw_faces(count: int, size: int = 64, seed: str = "train") -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def draw_faces(
+    count: int, size: int = 64, seed: str = "train"
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Draw faces of random people. The first n are the same whatever `count` is.
 
     Returns:
@@ -84,7 +86,9 @@ def draw_faces(count: int, size: int = 64, seed: str = "train") -> tuple[np.ndar
 
 def _attributes(random: np.random.Generator, size: int, count: int) -> dict[str, np.ndarray]:
     found = {name: random.uniform(*ends, size) for name, ends in ATTRIBUTE_RANGES.items()}
-    found |= {name: random.random(size) < chance for name, chance in ATTRIBUTE_PROBABILITIES.items()}
+    found |= {
+        name: random.random(size) < chance for name, chance in ATTRIBUTE_PROBABILITIES.items()
+    }
     return {name: values[:count].astype("float32") for name, values in found.items()}
 
 
@@ -114,7 +118,10 @@ class _Canvas:
         self.plain_x, self.plain_y = grid[None, None, :], grid[None, :, None]
         angle = 0.12 * self.people["tilt"]
         x, y = self.plain_x - 0.06 * self.people["x"], self.plain_y - 0.06 * self.people["y"]
-        self.x, self.y = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        self.x, self.y = (
+            x * np.cos(angle) + y * np.sin(angle),
+            y * np.cos(angle) - x * np.sin(angle),
+        )
         self.image = np.zeros((len(x), 3, side, side), "float32")
 
     def window(self, left, right, top, bottom):
@@ -157,8 +164,14 @@ def _draw(people: dict[str, np.ndarray], size: int) -> np.ndarray:
     _front_hair(canvas, hair, hairy)
     _glasses(canvas)
     # Light from one side: brighter there, darker on the other.
-    canvas.image *= 0.97 + 0.3 * (canvas.people["light"] * (canvas.plain_x + 0 * canvas.plain_y))[:, None]
-    image = np.clip(canvas.image, 0, 1).reshape(len(skin), 3, size, times, size, times).mean(axis=(3, 5))
+    canvas.image *= (
+        0.97 + 0.3 * (canvas.people["light"] * (canvas.plain_x + 0 * canvas.plain_y))[:, None]
+    )
+    image = (
+        np.clip(canvas.image, 0, 1)
+        .reshape(len(skin), 3, size, times, size, times)
+        .mean(axis=(3, 5))
+    )
     return (255 * image).round().astype("uint8").transpose(0, 2, 3, 1)
 
 
@@ -187,7 +200,9 @@ def _behind(canvas, people, skin, hair, hairy):
     shadow = 1 - 0.35 * np.clip(1.6 - 4 * np.maximum(y - high, 0), 0, 1)
     canvas.paint(part, neck, 0.9 * skin[:, :, None, None] * shadow[:, None])
     shirt = _hue(people["shirt"], 0.55, 0.62)
-    canvas.paint(part, np.maximum(_ellipse(x, y - 1.25, 0.95, 0.42), 0.16 - np.hypot(x, y - 0.8)), shirt)
+    canvas.paint(
+        part, np.maximum(_ellipse(x, y - 1.25, 0.95, 0.42), 0.16 - np.hypot(x, y - 0.8)), shirt
+    )
 
 
 def _head(canvas, skin, hair):
@@ -226,7 +241,9 @@ def _eye(canvas, people, side, skin, hair):
     u, v = (x - middle) / wide, y + 0.1
     lid = np.clip(1 - u**2, 0, 1)
     inside = np.maximum(np.abs(v) - high * lid, (np.abs(u) - 1) * wide)
-    canvas.paint(part, _ellipse(x - middle, v, 1.35 * wide, 1.7 * high), 0.84 * skin, 0.6, soft=0.07)
+    canvas.paint(
+        part, _ellipse(x - middle, v, 1.35 * wide, 1.7 * high), 0.84 * skin, 0.6, soft=0.07
+    )
     canvas.paint(part, inside, np.full_like(skin, 0.95))
     from_iris = np.hypot((u - 0.25 * p["turn"]) * wide, v)
     canvas.paint(part, np.maximum(from_iris - 0.056, inside), _colour(people["iris"], IRIS))
@@ -250,14 +267,22 @@ def _nose(canvas, skin):
     tip = 0.17 + 0.03 * p["nose"]
     middle = 0.18 * p["turn"]
     # The ridge leans towards the tip; the side away from the light is in shade.
-    ridge = 0.09 * p["turn"] + (middle - 0.09 * p["turn"]) * np.clip((y + 0.15) / (tip + 0.15), 0, 1)
+    ridge = 0.09 * p["turn"] + (middle - 0.09 * p["turn"]) * np.clip(
+        (y + 0.15) / (tip + 0.15), 0, 1
+    )
     away = -np.sign(p["light"]) + (p["light"] == 0)
     long = np.maximum(np.abs(y - tip / 2 + 0.05) - tip / 2 - 0.08, 0)
     canvas.paint(part, np.hypot(x - ridge - 0.035 * away, long) - 0.03, 0.74 * skin, 0.6, soft=0.06)
-    canvas.paint(part, np.hypot(x - ridge, long) - 0.014, np.minimum(1.16 * skin, 1), 0.7, soft=0.05)
-    canvas.paint(part, _ellipse(x - middle, y - tip - 0.02, 0.09, 0.035), 0.7 * skin, 0.7, soft=0.05)
+    canvas.paint(
+        part, np.hypot(x - ridge, long) - 0.014, np.minimum(1.16 * skin, 1), 0.7, soft=0.05
+    )
+    canvas.paint(
+        part, _ellipse(x - middle, y - tip - 0.02, 0.09, 0.035), 0.7 * skin, 0.7, soft=0.05
+    )
     for side in (-1, 1):
-        canvas.paint(part, _ellipse(x - middle - side * 0.05, y - tip - 0.015, 0.024, 0.017), 0.3 * skin)
+        canvas.paint(
+            part, _ellipse(x - middle - side * 0.05, y - tip - 0.015, 0.024, 0.017), 0.3 * skin
+        )
 
 
 def _mouth(canvas, skin):
@@ -310,6 +335,8 @@ def _glasses(canvas):
     middle = 0.5 * np.sin(0.4 * p["turn"])
     bridge = np.maximum(np.abs(y + 0.11) - 0.016, np.abs(x - middle) - 0.06)
     wide = 0.97 * _outline(canvas)[0]
-    temples = np.maximum(np.abs(y + 0.12) - 0.016, np.abs(np.abs(x) - (0.36 + wide) / 2) - (wide - 0.36) / 2)
+    temples = np.maximum(
+        np.abs(y + 0.12) - 0.016, np.abs(np.abs(x) - (0.36 + wide) / 2) - (wide - 0.36) / 2
+    )
     distance = np.minimum(distance, np.minimum(bridge, temples))
     canvas.paint(part, distance, np.full((len(x), 3), 0.08), p["glasses"])

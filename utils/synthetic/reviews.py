@@ -93,13 +93,17 @@ class _Writer(dict):
         self.clear()
         self.used, self.tables = set(), self.lexicon[1, False]
         woman = self.chance(0.5)
-        self.update(he="she", his="her", him="her") if woman else self.update(he="he", his="his", him="him")
+        self.update(he="she", his="her", him="her") if woman else self.update(
+            he="he", his="his", him="him"
+        )
         self["hero"] = self["woman" if woman else "man"]
         # The second of five uniform draws: many reviews of middling length, and a tail of long ones.
         wanted = 26 + min(150, int(172 * sorted([self.random() for _ in range(5)])[1]))
         count = min(6, 1 + int(wanted / 28 + self.random()))
         body = [self.opinion(*draft) for draft in self.plan(sign, count)]
-        opening, plot, remarks = self.padding(wanted - sum([_length(sentence) for sentence in body]))
+        opening, plot, remarks = self.padding(
+            wanted - sum([_length(sentence) for sentence in body])
+        )
         for remark in remarks:
             body.insert(int(self.random() * len(body)), remark)
         start = int(self.random() * 2)
@@ -118,7 +122,10 @@ class _Writer(dict):
                 level = self.one_of(LEVELS) if graded else "even"
                 polarity = sign if verdict or self.chance(AGREEMENT) else -sign
                 drafts.append((kind, level, polarity, "final_" if verdict else ""))
-            if sign * sum([polarity * INTENSITY[level] for _, level, polarity, _ in drafts]) >= MARGIN:
+            if (
+                sign * sum([polarity * INTENSITY[level] for _, level, polarity, _ in drafts])
+                >= MARGIN
+            ):
                 return drafts
 
     def opinion(self, kind: str, level: str, polarity: int, prefix: str) -> Sentence:
@@ -131,7 +138,9 @@ class _Writer(dict):
             self["main"] = self.clause(level, polarity, 0.8 if main_first else 0.2)
             text = frame.format_map(self)
         elif kind in ("plain", "negated"):
-            text = self.clause(prefix + (level if kind == "plain" else kind), polarity, 0 if prefix else 0.35)
+            text = self.clause(
+                prefix + (level if kind == "plain" else kind), polarity, 0 if prefix else 0.35
+            )
             if not prefix and not text.startswith("I ") and self.chance(0.2):
                 text = f"{self['opener']}, {text}"
         else:
@@ -141,9 +150,13 @@ class _Writer(dict):
 
     def clause(self, form: str, polarity: int, tail: float) -> str:
         several = self.chance(0.35)
-        self.tables = self.lexicon[-polarity if form.endswith(("negated", "denied")) else polarity, several]
+        self.tables = self.lexicon[
+            -polarity if form.endswith(("negated", "denied")) else polarity, several
+        ]
         self["x"] = self["several" if several else "single"]
-        self["is"], self["does"], self["its"] = ("are", "do", "their") if several else ("is", "does", "its")
+        self["is"], self["does"], self["its"] = (
+            ("are", "do", "their") if several else ("is", "does", "its")
+        )
         text = self[form]
         if self.chance(tail):
             text += self["own_tail" if text.startswith("I ") else "tail"]
@@ -159,7 +172,9 @@ class _Writer(dict):
                 into = slot = "remark"
             else:
                 into, slot = "plot", "turn" if found["plot"] else "setup"
-            found[into].append(self.sentence(self[slot], "plot" if into == "plot" else "filler", 0.0))
+            found[into].append(
+                self.sentence(self[slot], "plot" if into == "plot" else "filler", 0.0)
+            )
             missing -= _length(found[into][-1])
         return tuple(found.values())
 
@@ -203,19 +218,30 @@ def _length(sentence: Sentence) -> int:
 @cache
 def _lexicon() -> tuple[dict, set[str]]:
     """Read the tables for each polarity and number: the entries of every slot with their running odds."""
-    sections = tomllib.loads((settings.ROOT / "data/lexicon/reviews.toml").read_text(encoding="utf-8"))
+    sections = tomllib.loads(
+        (settings.ROOT / "data/lexicon/reviews.toml").read_text(encoding="utf-8")
+    )
     sides = {1: sections.pop("good"), -1: sections.pop("bad")}
     neutral = {slot: entries for section in sections.values() for slot, entries in section.items()}
     for side in sides.values():
-        side["adjective"] = [w for pair in zip_longest(side["graded"], side["extreme"]) for w in pair if w]
+        side["adjective"] = [
+            w for pair in zip_longest(side["graded"], side["extreme"]) for w in pair if w
+        ]
     lexicon, once = {}, set()
     for polarity, several in ((1, False), (1, True), (-1, False), (-1, True)):
         tables = neutral | sides[polarity] | {"other_asset": sides[-polarity]["asset"]}
         tables["verb_base"] = [verb.split("/")[1] for verb in tables["verb"]]
         tables["verb"] = [verb.split("/")[several] for verb in tables["verb"]]
-        lexicon[polarity, several] = {slot: (words, _odds(len(words))) for slot, words in tables.items()}
+        lexicon[polarity, several] = {
+            slot: (words, _odds(len(words))) for slot, words in tables.items()
+        }
         # Entries made of slots alone, such as those of names, differ each time; all others are used once.
-        once.update(e for entries in tables.values() for e in entries if re.sub(r"{.*?}|[^A-Za-z0-9]", "", e))
+        once.update(
+            e
+            for entries in tables.values()
+            for e in entries
+            if re.sub(r"{.*?}|[^A-Za-z0-9]", "", e)
+        )
     return lexicon, once
 
 

@@ -86,7 +86,9 @@ def generate_pairs(part: str, count: int) -> list[Pair]:
     if part not in MOST:
         raise ValueError(f"part {part!r} is not known: choose one of {', '.join(MOST)}")
     if count > MOST[part]:
-        raise CompanionError(f"{count:,} {part} pairs asked for: the sample has at most {MOST[part]:,}.")
+        raise CompanionError(
+            f"{count:,} {part} pairs asked for: the sample has at most {MOST[part]:,}."
+        )
     writer = _Writer(random.Random(f"pairs {part}"))
     found, seen = [], set()
     while len(found) < count:
@@ -102,7 +104,9 @@ def generate_pairs(part: str, count: int) -> list[Pair]:
     return found
 
 
-Words = list[tuple[str, int]]  # a word and its links: words of both sides that share a bit are linked
+Words = list[
+    tuple[str, int]
+]  # a word and its links: words of both sides that share a bit are linked
 
 
 class _Rejected(Exception):
@@ -203,7 +207,9 @@ class _Writer:
         spanish = "" if drop else self.lexicon.pronouns[key][1]
         feminine = {"he": False, "she": True}.get(key, feminine)
         bit = self.bits()
-        return _Phrase([(key, bit)], [(spanish, bit)] if spanish else [], PERSONS[key], feminine, key)
+        return _Phrase(
+            [(key, bit)], [(spanish, bit)] if spanish else [], PERSONS[key], feminine, key
+        )
 
     def pronoun_for(self, phrase: _Phrase) -> _Phrase:
         """Stand for a subject that was named before: Spanish leaves that pronoun out."""
@@ -211,11 +217,22 @@ class _Writer:
         return self.pronoun(keys[phrase.person], phrase.feminine, drop=True)
 
     def subject(
-        self, *, pronouns: float = 0.4, plain: bool = False, gendered: bool = False, asked: bool = False
+        self,
+        *,
+        pronouns: float = 0.4,
+        plain: bool = False,
+        gendered: bool = False,
+        asked: bool = False,
     ) -> _Phrase:
         draw = self.random()
         if draw < pronouns:
-            keys = "he she" if gendered else "you you he she they" if asked else "I I you he she we they"
+            keys = (
+                "he she"
+                if gendered
+                else "you you he she they"
+                if asked
+                else "I I you he she we they"
+            )
             return self.pronoun(self.choose(keys.split()))
         if draw < pronouns + (1 - pronouns) * 0.45:
             return self.name()
@@ -223,19 +240,29 @@ class _Writer:
             first, second, (en, es) = self.name(), self.name(), self.unit("and", "y")
             feminine = first.feminine and second.feminine
             return _Phrase(
-                first.english + en + second.english, first.spanish + es + second.spanish, 4, feminine
+                first.english + en + second.english,
+                first.spanish + es + second.spanish,
+                4,
+                feminine,
             )
         kind = self.choose(["folk", "folk", "adult", "kin", "elder", "friend"])
-        return self.noun_phrase("the" if plain and kind in ("folk", "adult") else "", kind, plain=plain)
+        return self.noun_phrase(
+            "the" if plain and kind in ("folk", "adult") else "", kind, plain=plain
+        )
 
     def possessor(self) -> _Phrase:
         if self.chance(0.6):
             return self.name()
         return self.noun_phrase(
-            self.choose(["my", "your", "his", "her"]), self.choose(["kin", "elder"]), plain=True, plural=False
+            self.choose(["my", "your", "his", "her"]),
+            self.choose(["kin", "elder"]),
+            plain=True,
+            plural=False,
         )
 
-    def noun_phrase(self, mode: str, kind: str, plain: bool = False, plural: bool | None = None) -> _Phrase:
+    def noun_phrase(
+        self, mode: str, kind: str, plain: bool = False, plural: bool | None = None
+    ) -> _Phrase:
         """Write a noun with its determiner and adjectives.
 
         Args:
@@ -248,7 +275,11 @@ class _Writer:
             return _Phrase(*self.unit(*self.pick(self.lexicon.places[kind]).split()))
         group = self.lexicon.classes[kind]
         noun = self.pick(group.nouns, lambda noun: noun.english[0])
-        mode = self.choose(self.lexicon.modes.get(mode) or [mode]) if mode else self.choose(group.determiners)
+        mode = (
+            self.choose(self.lexicon.modes.get(mode) or [mode])
+            if mode
+            else self.choose(group.determiners)
+        )
         if plain and mode == "s":
             mode = "my"
         forms = self.lexicon.determiners.get(mode)
@@ -259,7 +290,9 @@ class _Writer:
             plural = noun.counted and often
         else:
             plural = plural and noun.counted
-        return self.assemble(group, noun, mode, plural, [] if plain else self.adjectives(group, mode))
+        return self.assemble(
+            group, noun, mode, plural, [] if plain else self.adjectives(group, mode)
+        )
 
     def adjectives(self, group: _Class, mode: str) -> list[_Adjective]:
         found, draw = [], self.random()
@@ -275,7 +308,9 @@ class _Writer:
                     found.append(adjective)
         return found
 
-    def assemble(self, group, noun: _Noun, mode: str, plural: bool, adjectives: list[_Adjective]) -> _Phrase:
+    def assemble(
+        self, group, noun: _Noun, mode: str, plural: bool, adjectives: list[_Adjective]
+    ) -> _Phrase:
         place = noun.feminine + 2 * plural
         inner, tail, before, behind = [], [], [], []
         for adjective in adjectives:
@@ -315,7 +350,9 @@ class _Writer:
         people = self.lexicon.classes[kind].people if kind in self.lexicon.classes else False
         if clitic and people and self.chance(0.3):
             # "I see me" is no English, and "he sees him" would leave open who is who.
-            taken = {0: ["I", "we"], 1: ["you"], 3: ["I", "we"]}.get(subject.person, [subject.pronoun])
+            taken = {0: ["I", "we"], 1: ["you"], 3: ["I", "we"]}.get(
+                subject.person, [subject.pronoun]
+            )
             options = [key for key in ("I", "you", "he", "she", "we") if key not in taken]
             key, bit = self.choose(options), self.bits()
             english, _, direct, dative = self.lexicon.pronouns[key]
@@ -364,7 +401,8 @@ class _Writer:
         person, lexicon = subject.person, self.lexicon
         base = self.bits(8)
         slots = {
-            s: None if gap else self.fill(s, subject, may and not modal) for s, may in verb.slots.items()
+            s: None if gap else self.fill(s, subject, may and not modal)
+            for s, may in verb.slots.items()
         }
         rest, rest_es, clitics = self.complement(verb, slots, base)
         if subject.pronoun == "there":
@@ -423,11 +461,15 @@ class _Writer:
             particles += [(w, base << 1) for w in later[1:]]
         lead = front[1] + middle_es + no + clitics + finite
         if not asks:
-            spanish = front[1] + subject.spanish + middle_es + no + clitics + finite + particles + rest_es
+            spanish = (
+                front[1] + subject.spanish + middle_es + no + clitics + finite + particles + rest_es
+            )
         else:
             # Short answers to "how" or "what" go before a subject that has a name.
             agrees = any(slot.startswith("is ") for slot in slots)
-            early = not subject.pronoun and (agrees or len(rest_es) == 1) and (lasting or not particles)
+            early = (
+                not subject.pronoun and (agrees or len(rest_es) == 1) and (lasting or not particles)
+            )
             nearer = particles if lasting else []
             nearer, later = (nearer + rest_es, []) if early else (nearer, rest_es)
             spanish = lead + nearer + subject.spanish + (particles if not lasting else []) + later
@@ -483,7 +525,8 @@ class _Writer:
         english, spanish = self.choose(self.lexicon.times[when])
         base = self.bits(8)
         return tuple(
-            [(w, base << i if i else 0) for text, i in side for w in text] for side in (english, spanish)
+            [(w, base << i if i else 0) for text, i in side for w in text]
+            for side in (english, spanish)
         )
 
     def predicate_phrase(self) -> tuple[_Verb, dict]:
@@ -537,18 +580,26 @@ class _Writer:
             group = self.choose(
                 ["trait", "trait", "condition", "condition", "condition", "job", "origin", "age"]
             )
-            subject = self.subject(gendered=group == "job" or self.chance(0.6), plain=True, asked=asked)
+            subject = self.subject(
+                gendered=group == "job" or self.chance(0.6), plain=True, asked=asked
+            )
             if group == "age":
-                subject = self.name() if self.chance(0.4) else self.noun_phrase("", "elder", plain=True)
+                subject = (
+                    self.name() if self.chance(0.4) else self.noun_phrase("", "elder", plain=True)
+                )
             if group == "job":
                 subject = (
-                    self.name() if self.chance(0.6) else self.noun_phrase("", "kin", plain=True, plural=False)
+                    self.name()
+                    if self.chance(0.6)
+                    else self.noun_phrase("", "kin", plain=True, plural=False)
                 )
             verb = self.verb(group)
         else:
             kind = self.choose(self.lexicon.describable)
             definite = [
-                d for d in self.lexicon.classes[kind].determiners if d in ("the", "this", "that", "my")
+                d
+                for d in self.lexicon.classes[kind].determiners
+                if d in ("the", "this", "that", "my")
             ]
             subject = self.noun_phrase(self.choose(definite), kind, plain=True)
             group = self.choose(self.lexicon.classes[kind].after)
@@ -582,7 +633,9 @@ class _Writer:
         past, negated = self.chance(0.25), not asks and self.chance(0.2)
         (like, _), no = self.unit("like", "gustar"), self.unit("not", "no")
         if past:
-            thing = self.noun_phrase("the", self.choose(["dish", "text", "garment", "meal", "home"]))
+            thing = self.noun_phrase(
+                "the", self.choose(["dish", "text", "garment", "meal", "home"])
+            )
         elif self.chance(0.3):
             verb = self.verb("pastime")
             base = self.bits(8)
@@ -598,7 +651,9 @@ class _Writer:
             if self.chance(0.6):
                 mode, kinds = "general", ["fruit", "dish", "drink", "pet", "text", "garment"]
             thing = self.noun_phrase(mode, self.choose(kinds))
-        aux, main = self.finite("like", "past" if past else "present", subject.person, negated or asks)
+        aux, main = self.finite(
+            "like", "past" if past else "present", subject.person, negated or asks
+        )
         aux = [(aux, 0)] if aux else []
         middle = []
         if negated and self.chance(0.65):
@@ -608,7 +663,10 @@ class _Writer:
         english = aux + subject.english if asks else subject.english + aux + middle
         english = [*english, (main, like[0][1]), *like[1:], *thing.english]
         person = 4 if thing.person > 2 else 2
-        verb = (self.lexicon.conjugate("gustar")["preterite" if past else "present"][person], like[0][1])
+        verb = (
+            self.lexicon.conjugate("gustar")["preterite" if past else "present"][person],
+            like[0][1],
+        )
         dative = ("me", "te", "le", "nos", "les")[subject.person]
         experiencer = [("a", 0), *subject.spanish] if subject.spanish else []
         clitic = (dative, 0 if experiencer else subject.english[0][1])
@@ -628,7 +686,20 @@ class _Writer:
 
     def wh(self):
         kind = self.choose(
-            ["where", "what", "what", "who", "whom", "when", "why", "many", "hour", "cost", "which", "thing"]
+            [
+                "where",
+                "what",
+                "what",
+                "who",
+                "whom",
+                "when",
+                "why",
+                "many",
+                "hour",
+                "cost",
+                "which",
+                "thing",
+            ]
         )
         if kind == "who":
             verb, options = self.predicate_phrase()
@@ -639,7 +710,11 @@ class _Writer:
         if kind == "where":
             front, verb, form = self.unit("where", "dónde"), self.verb("somewhere"), "present"
         elif kind == "thing":
-            front, verb, form = self.unit("where", "dónde"), self.lexicon.described["being"], "present"
+            front, verb, form = (
+                self.unit("where", "dónde"),
+                self.lexicon.described["being"],
+                "present",
+            )
             subject = self.noun_phrase(
                 self.choose(["the", "my", "your"]), self.choose(["small", "garment", "vehicle"])
             )
@@ -657,7 +732,11 @@ class _Writer:
             if self.chance(0.4):
                 subject, verb = self.noun_phrase("the", "transport"), self.verb("timetable")
         elif kind == "cost":
-            front, verb, form = self.unit("how_much", "cuánto"), self.lexicon.described["cost"], "present"
+            front, verb, form = (
+                self.unit("how_much", "cuánto"),
+                self.lexicon.described["cost"],
+                "present",
+            )
             subject = self.noun_phrase(self.choose(["the", "this", "that"]), "ware")
         else:
             verb = self.verb("whom" if kind == "whom" else "what")
@@ -764,7 +843,10 @@ class _Writer:
         return *self.joined(first, "and", "y", second), "."
 
     def comparison(self):
-        subject, other = self.subject(gendered=True, plain=True), self.subject(pronouns=0, plain=True)
+        subject, other = (
+            self.subject(gendered=True, plain=True),
+            self.subject(pronouns=0, plain=True),
+        )
         place, equal = subject.feminine + 2 * (subject.person > 2), self.chance(0.4)
         adjective = self.choose(self.lexicon.adjectives["trait"])
         en, es = self.unit(adjective.english, adjective.spanish[place])
@@ -776,12 +858,16 @@ class _Writer:
             more, en = [], [(self.lexicon.comparatives[adjective.english], more[0][1] | en[0][1])]
         tail = more + en + than + other.english, mas + es + que + other.spanish
         negated = equal and self.chance(0.4)
-        return *self.clause(subject, self.lexicon.described["is"], "present", negated=negated, tail=tail), "."
+        return *self.clause(
+            subject, self.lexicon.described["is"], "present", negated=negated, tail=tail
+        ), "."
 
     def meanwhile(self):
         first = self.clause(self.subject(), self.verb("lasting", "act"), "background")
         if self.chance(0.5):
-            second = self.clause(self.subject(pronouns=0), self.verb("lasting", "act"), "background")
+            second = self.clause(
+                self.subject(pronouns=0), self.verb("lasting", "act"), "background"
+            )
             return *self.joined(first, "while", "mientras", second), "."
         second = self.clause(self.subject(pronouns=0), self.verb("arrival"), "past")
         return *self.joined(first, "when", "cuando", second), "."
@@ -811,11 +897,18 @@ class _Writer:
             inner = self.clause(self.subject(plain=True), verb, "past", gap=True)
             group = self.choose(self.lexicon.classes[kind].after)
             subject = _Phrase(
-                thing.english + that + inner[0], thing.spanish + que + inner[1], thing.person, thing.feminine
+                thing.english + that + inner[0],
+                thing.spanish + que + inner[1],
+                thing.person,
+                thing.feminine,
             )
-            return *self.clause(subject, self.lexicon.described[group], "past", negated=self.chance(0.2)), "."
+            return *self.clause(
+                subject, self.lexicon.described[group], "past", negated=self.chance(0.2)
+            ), "."
         plural = self.chance(0.15)
-        noun = self.noun_phrase("the", self.choose(["folk", "adult"]), plain=self.chance(0.6), plural=plural)
+        noun = self.noun_phrase(
+            "the", self.choose(["folk", "adult"]), plain=self.chance(0.6), plural=plural
+        )
         who = _Phrase(*self.unit("who", "que"), noun.person, noun.feminine)
         verb, options = self.predicate_phrase()
         if options["form"] == "future" or options.get("modal", "want") != "want":
@@ -823,7 +916,9 @@ class _Writer:
         if options["form"] == "progressive":
             options.pop("tail", None)
         inner = self.clause(who, verb, **(options | {"negated": False, "adverb": ()}))
-        subject = _Phrase(noun.english + inner[0], noun.spanish + inner[1], noun.person, noun.feminine)
+        subject = _Phrase(
+            noun.english + inner[0], noun.spanish + inner[1], noun.person, noun.feminine
+        )
         if self.chance(0.6):
             verb = self.verb("trait", "condition", "condition", "origin")
             return *self.clause(subject, verb, "present", negated=self.chance(0.1)), "."
@@ -851,7 +946,10 @@ def _pair(text: str, english: Words, spanish: Words, mark: str) -> Pair:
             word = "e"
         met.append((word, bits))
     links = [
-        (i, j) for i, (_, first) in enumerate(english) for j, (_, second) in enumerate(met) if first & second
+        (i, j)
+        for i, (_, first) in enumerate(english)
+        for j, (_, second) in enumerate(met)
+        if first & second
     ]
     links.append((len(english), len(met)))
     spanish_text = _text(met[1:] if opening else met, mark, opening)
@@ -941,7 +1039,9 @@ def _conjugate(verb: str, change="", first="", past="", future="", **forms) -> d
     }
     table = {tense: endings.split() for tense, endings in table.items()}
     made = {
-        "present": [(stem if i == 3 else strong) + ending for i, ending in enumerate(table["present"])],
+        "present": [
+            (stem if i == 3 else strong) + ending for i, ending in enumerate(table["present"])
+        ],
         "preterite": [
             (weak if i in (2, 4) else stem) + ending for i, ending in enumerate(table["preterite"])
         ],
@@ -1018,7 +1118,8 @@ def _lexicon() -> SimpleNamespace:
     lexicon.comparatives = raw["comparatives"]
     leading = {
         group: [
-            _Adjective(en, forms[:4], int(group != "order"), forms[4].split()) for en, forms in words.items()
+            _Adjective(en, forms[:4], int(group != "order"), forms[4].split())
+            for en, forms in words.items()
         ]
         for group, words in raw["leading"].items()
     }
@@ -1042,7 +1143,9 @@ def _lexicon() -> SimpleNamespace:
     lexicon.phrases = {
         group: [*map(_parse, rows)] for group, rows in raw["phrases"].items() if group != "where"
     }
-    lexicon.phrases["where"] = {kind: [*map(_parse, rows)] for kind, rows in raw["phrases"]["where"].items()}
+    lexicon.phrases["where"] = {
+        kind: [*map(_parse, rows)] for kind, rows in raw["phrases"]["where"].items()
+    }
     lexicon.phrases["lasting"] = [
         v for v in lexicon.phrases["habit"] if v.english[0][0][0] not in raw["momentary"]
     ]
@@ -1051,13 +1154,17 @@ def _lexicon() -> SimpleNamespace:
             for slot in _parse(entry).slots:
                 mode, _, kind = slot.rpartition(" ")
                 known = (
-                    {**lexicon.adjectives, "job": 0} if mode == "is" else {**lexicon.classes, **raw["places"]}
+                    {**lexicon.adjectives, "job": 0}
+                    if mode == "is"
+                    else {**lexicon.classes, **raw["places"]}
                 )
                 modes = {*raw["determiners"], *raw["modes"], "", "is", "bare", "general"}
                 if mode not in modes or kind not in {*known, "recipient"}:
                     raise ValueError(f"the slot {{{slot}}} of {entry!r} is not known")
     lexicon.described = {
-        group: _parse(f"be {{is {group}}} = {'estar' if group in raw['passing'] else 'ser'} {{is {group}}}")
+        group: _parse(
+            f"be {{is {group}}} = {'estar' if group in raw['passing'] else 'ser'} {{is {group}}}"
+        )
         for group in lexicon.adjectives
     }
     lexicon.described |= {
@@ -1066,29 +1173,40 @@ def _lexicon() -> SimpleNamespace:
         "cost": _parse("cost = costar"),
     }
     lexicon.modals = {
-        name: (tuple(en.split("_")), tuple(es.split("_"))) for name, (en, es) in raw["modals"].items()
+        name: (tuple(en.split("_")), tuple(es.split("_")))
+        for name, (en, es) in raw["modals"].items()
     }
     times = {
         when: [_parse(f"x {row.replace(' = ', ' = x ')}") for row in rows]
         for when, rows in raw["times"].items()
     }
     lexicon.often = [tuple(row.split(" = ")) for row in raw["times"]["often"]]
-    lexicon.times = {when: [(v.english[1:], v.spanish[1:]) for v in rows] for when, rows in times.items()}
+    lexicon.times = {
+        when: [(v.english[1:], v.spanish[1:]) for v in rows] for when, rows in times.items()
+    }
     for kind in ("reasons", "obstacles"):
         rows = [[half.split() for half in row.split("|")] for row in raw["compound"][kind]]
         setattr(lexicon, kind, [(a[0], _options(a[1:]), b[0], _options(b[1:])) for a, b in rows])
     irregular = {row.split()[0]: row.split()[1:] for row in raw["english"]["irregular"]}
     lexicon.past = lambda verb: irregular[verb][0] if verb in irregular else _past(verb)
-    lexicon.gerund = lambda verb: irregular[verb][1] if len(irregular.get(verb, ())) > 1 else _gerund(verb)
+    lexicon.gerund = lambda verb: (
+        irregular[verb][1] if len(irregular.get(verb, ())) > 1 else _gerund(verb)
+    )
     lexicon.stative = {*raw["spanish"]["stative"]}
-    lexicon.conjugate = cache(lambda verb: _conjugate(verb, **raw["spanish"]["irregular"].get(verb, {})))
+    lexicon.conjugate = cache(
+        lambda verb: _conjugate(verb, **raw["spanish"]["irregular"].get(verb, {}))
+    )
     return lexicon
 
 
 def _options(words: list[str]) -> dict:
     """Read the settings of `clause` in a row of [compound], such as "past not" or "present can"."""
     form, *rest = words
-    return {"form": form, "negated": "not" in rest, "modal": next((w for w in rest if w != "not"), "")}
+    return {
+        "form": form,
+        "negated": "not" in rest,
+        "modal": next((w for w in rest if w != "not"), ""),
+    }
 
 
 def _noun(english: str, entry: str, counted: bool, single: bool) -> _Noun:
