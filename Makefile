@@ -14,7 +14,7 @@ OFFLINE := HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY
 TESTING := $(OFFLINE) TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS=$(CURDIR)/build/test WANDB_MODE=offline
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit nbval lab data render colab site slides new results browser bench prove lock clean
+.PHONY: help run test lint unit nbval lab data render colab site slides new results map browser bench prove lock clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -68,6 +68,9 @@ new: $(READY)  ## write the skeleton of another notebook: name=diffusion
 results: $(READY)  ## take the numbers of the last quick and full runs up into docs/results.md
 	@$(BIN)/python tools/results.py
 
+map: $(READY)  ## draw the map of utils from its imports, and compare it with the README
+	@$(BIN)/python tools/import_map.py
+
 browser: $(READY)  ## test site, slides and JupyterLab in a headless Chromium; two or three minutes
 	@$(TESTING) COMPANION_BROWSER=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_site.py tests/test_lab.py -rs
 
@@ -78,11 +81,12 @@ prove: $(READY)  ## what dies, hangs or fills up (docs/durability.md), 2 to 3 h;
 	@for name in $(or $(WHAT),network kills repeats devices versions cluster); do \
 		PYTHONPATH=. $(BIN)/python tests/proofs/$$name.py $(ONLY) || failed=1; done; exit $${failed:-0}
 
-lock: $(READY)  ## write requirements.lock anew from requirements.txt and pyproject.toml
+lock: $(READY)  ## write requirements.lock again from requirements.txt and pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@echo "# Made by \`make lock\` from pyproject.toml and requirements.txt; what make and CI install." > requirements.lock
+	@echo "# Made by \`make lock\` from pyproject.toml and requirements.txt; what make and CI install." > requirements.lock.new
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --extra dev --extra site pyproject.toml \
-		--no-header --no-annotate >> requirements.lock
+		--no-header --no-annotate >> requirements.lock.new || { rm requirements.lock.new; exit 1; }
+	@mv requirements.lock.new requirements.lock
 
 clean:  ## remove the environment, builds and runs; data/cache stays
 	rm -rf $(VENV) build runs .pytest_cache .ruff_cache

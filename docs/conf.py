@@ -1,4 +1,4 @@
-"""Settings of the site, whose sources `make site` stages in build/site-source; nothing is executed."""
+"""Settings of the site; `make site` stages its sources and executes nothing."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,12 @@ html_title = project
 language = "en"
 extensions = ["myst_nb", "sphinx_design"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
+# As in Pandoc and in the slides: "$5 and $40" are amounts of money, no formula.
+myst_dmath_allow_space = False
+myst_dmath_allow_digits = False
 myst_heading_anchors = 3
 nb_execution_mode = "off"
-# The staged notebooks carry no widgets, so their scripts, from other people's servers, are not needed.
+# The staged notebooks have no widgets, so the scripts for them, from other servers, are not needed.
 nb_ipywidgets_js = {}
 suppress_warnings = ["mystnb.unknown_mime_type"]
 html_theme = "sphinx_book_theme"
@@ -24,7 +27,7 @@ html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
 html_favicon = "_static/favicon.svg"
-# With these texts among the settings, a change of this file or of the style is a change of every page.
+# With these texts among the settings, a change of this file or of the style rebuilds every page.
 texts = [
     path.read_text(encoding="utf-8")
     for path in (Path(__file__), Path(__file__).parent / "_static/site.css")
@@ -66,16 +69,18 @@ def block(writer, node):
 
 
 def setup(app):
-    """Register what draws formulas."""
+    """Register the functions that write formulas."""
+    from docutils import nodes
 
-    def both(draw):
+    def visitors(write):
         def visit(writer, node):
-            from docutils import nodes
-
-            draw(writer, node)
+            write(writer, node)
             raise nodes.SkipNode
 
-        return visit, lambda writer, node: None
+        def depart(writer, node):
+            pass
 
-    app.add_html_math_renderer("mathml", both(inline), both(block))
+        return visit, depart
+
+    app.add_html_math_renderer("mathml", visitors(inline), visitors(block))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

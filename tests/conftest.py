@@ -1,4 +1,4 @@
-"""What all tests share: nothing here touches a reader's cache, runs or keys."""
+"""What all tests share; no test touches a reader's cache, runs or keys."""
 
 import os
 import shutil
@@ -10,14 +10,20 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 
 def pytest_runtest_setup(item):
-    """Leave out, on another backend, what is TensorFlow's own: ragged tensors and gradient tapes."""
+    """Skip on other backends what only TensorFlow has: ragged tensors and gradient tapes."""
     if item.get_closest_marker("tensorflow") and os.environ["KERAS_BACKEND"] != "tensorflow":
         pytest.skip("needs TensorFlow's ragged tensors or gradient tape")
 
 
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch, tmp_path):
-    """Point every folder at a temporary one and forget what the caller's environment asks for."""
+    """Use temporary folders, no settings of the caller's environment, and no notebook."""
+    from utils import results, settings
+
+    monkeypatch.setattr(settings._session, "notebook", "scratch")
+    monkeypatch.setattr(settings._session, "spare", {})
+    monkeypatch.setattr(results._session, "run", "")
+    monkeypatch.setattr(results._session, "unsaved", {})
     for name in [name for name in os.environ if name.startswith(("COMPANION_", "WANDB_"))]:
         monkeypatch.delenv(name)
     for name in ("HOME", "USERPROFILE"):
@@ -29,7 +35,7 @@ def isolated(monkeypatch, tmp_path):
 
 @pytest.fixture
 def bare(tmp_path):
-    """Copy tools and utils to a project of its own that has no notebooks yet."""
+    """Copy tools and utils to a project without notebooks."""
     from utils import settings
 
     for folder in ("tools", "utils"):

@@ -1,7 +1,10 @@
-"""`make run` on a Ray cluster of this machine: results come back, a lost worker's notebook begins anew."""
+"""`make run` on a Ray cluster of this machine: what goes there, what comes back, a lost worker."""
 
+import io
 import json
 import os
+import subprocess
+import tarfile
 
 import nbformat
 import pytest
@@ -11,18 +14,12 @@ pytest.importorskip("ray", reason="Ray comes with the tests on Linux only")
 from tests.test_tools import run
 from tools import cluster
 
-KNOBS = """
-import os, signal, sys
+SETUP = """
+import os, signal
 from pathlib import Path
-from types import SimpleNamespace
-import numpy as np
-sys.path.insert(0, "..")
-keras = SimpleNamespace(utils=SimpleNamespace(set_random_seed=np.random.seed))
-settings = SimpleNamespace(choose=SimpleNamespace)
-cfg = settings.choose(dim=3)
-cfg.seed = 0
+seed = 0
 """
-# The first time it is run, this notebook takes the worker that runs it along.
+# Run for the first time, this notebook kills the worker that runs it.
 DIES = """
 with Path({log!r}).open("a") as log:
     log.write("begun\\n")
@@ -34,21 +31,28 @@ import json
 runs = Path(os.environ["COMPANION_RUNS"])
 folder = runs / {name!r}
 folder.mkdir(parents=True)
-found = {{"data": "sample", "headline": f"seed {{cfg.seed}}", "numbers": {{"seed": cfg.seed}}}}
-(folder / "summary.json").write_text(json.dumps(found))
+summary = {{"data": "sample", "headline": f"seed {{seed}}", "numbers": {{"seed": seed}}}}
+(folder / "summary.json").write_text(json.dumps(summary))
 (folder / "log.txt").write_text("what a run logs")
-row = {{"model": {name!r}, "seed": cfg.seed}}
+row = {{"model": {name!r}, "seed": seed}}
 (runs / "leaderboard-tests.jsonl").write_text(json.dumps(row) + "\\n")
-print(np.random.get_state()[1][0], os.environ["COMPANION_PROFILE"])
+print(*sorted(path.name for path in Path("..").iterdir()), sep="\\n")
+print(seed, os.environ["COMPANION_PROFILE"])
 """
 
 
 @pytest.fixture
 def project(bare):
-    """A project of two small notebooks, of which one kills its worker once for each log it begins."""
+    """A project of two small notebooks, one of which kills its worker once; git tracks the code."""
+    git = ["git", "-c", "user.name=reader", "-c", "user.email=reader@example.org"]
+    for command in (["init", "-q"], ["add", "tools", "utils"], ["commit", "-qm", "tools"]):
+        subprocess.run([*git, *command], cwd=bare, check=True)
+    for name in (".env", "keys [mine].txt", "#draft.txt"):
+        (bare / name).write_text("WANDB_API_KEY=secret")
     for name, extra in (("01_plain", []), ("02_dies", [DIES.format(log=str(bare / "begun.txt"))])):
-        sources = [KNOBS, *extra, REPORTS.format(name=name)]
+        sources = [SETUP, *extra, REPORTS.format(name=name)]
         notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, sources)))
+        notebook.cells[0].metadata["tags"] = ["parameters"]
         nbformat.write(notebook, bare / "notebooks" / f"{name}.ipynb")
     return bare
 
@@ -61,8 +65,8 @@ def address(monkeypatch):
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    settled = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args=settled)
+    options = {"num_cpus": 2, "include_dashboard": False, "object_store_memory": 100_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args=options)
     yield cluster.address
     cluster.shutdown()
 
@@ -70,7 +74,7 @@ def address(monkeypatch):
 def test_a_lost_worker_costs_time_and_nothing_else(project, address):
     done = run(project, "run_notebooks.py", "--seeds", "0 3", RAY_ADDRESS=address)
     assert done.returncode == 0, done.stdout + done.stderr
-    # Once it died, once it was tried again, and once it ran with the other seed.
+    # It was begun when it died, when it was tried again, and with the other seed.
     assert (project / "begun.txt").read_text().splitlines() == ["begun"] * 3
     lines = [line for line in done.stdout.splitlines() if line.startswith(("01", "02"))]
     assert [(line.split()[:2], line.split()[-1]) for line in lines] == [
@@ -85,11 +89,12 @@ def test_a_lost_worker_costs_time_and_nothing_else(project, address):
     ):
         for name in ("01_plain", "02_dies"):
             executed = nbformat.read(build / f"{name}.ipynb", as_version=4)
-            assert executed.cells[-1].outputs[0].text.endswith(" quick\n")
-            assert seed == 0 or executed.cells[-1].outputs[0].text.split()[0] == str(seed)
-            assert json.loads((build / "runs" / name / "summary.json").read_text())["numbers"] == {
-                "seed": seed
-            }
+            *uploaded, last = executed.cells[-1].outputs[0].text.splitlines()
+            assert last == f"{seed} quick"
+            # Not what git does not track, but for the notebooks themselves.
+            assert uploaded == ["notebooks", "tools", "utils"]
+            summary = json.loads((build / "runs" / name / "summary.json").read_text())
+            assert summary["numbers"] == {"seed": seed}
             assert (build / "runs" / name / "log.txt").read_text() == "what a run logs"
         rows = (build / "runs" / "leaderboard-tests.jsonl").read_text().splitlines()
         assert sorted(json.loads(row)["model"] for row in rows) == ["01_plain", "02_dies"]
@@ -108,6 +113,98 @@ def test_a_cluster_that_is_not_there_is_one_line(project):
     )
 
 
+def test_what_git_does_not_track_stays_here(project):
+    first, second = sorted((project / "notebooks").glob("*.ipynb"))
+    patterns = cluster.excluded_patterns(project, [first])
+    assert set(patterns) == {
+        ".?*",
+        "/docs",
+        "/.env",
+        "/begun.txt",
+        "/keys\\ \\[mine\\].txt",
+        "/\\#draft.txt",
+        f"/notebooks/{second.name}",
+    } - ({"/begun.txt"} if not (project / "begun.txt").exists() else set())
+
+
+def test_without_git_hidden_files_stay_here(bare):
+    assert cluster.excluded_patterns(bare, []) == [".?*", "/docs"]
+
+
+def archive_of(*members):
+    """Make an archive of members: name, type, link target or content."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, kind, content in members:
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            if kind == tarfile.REGTYPE:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+            else:
+                member.linkname = content
+                archive.addfile(member)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("../outside.txt", tarfile.REGTYPE, b"hostile")],
+        [("run/../../outside.txt", tarfile.REGTYPE, b"hostile")],
+        [("run", tarfile.SYMTYPE, ".."), ("run/outside.txt", tarfile.REGTYPE, b"hostile")],
+        [("run", tarfile.SYMTYPE, "{outside}"), ("run/x.txt", tarfile.REGTYPE, b"hostile")],
+        [("hard", tarfile.LNKTYPE, "../outside.txt")],
+        [("leaderboard-a.jsonl", tarfile.SYMTYPE, "../outside.txt")],
+        [("run/leaderboard-a.jsonl", tarfile.LNKTYPE, "../outside.txt")],
+        [("pipe", tarfile.FIFOTYPE, "")],
+    ],
+    ids=[
+        "parent",
+        "inner parent",
+        "link",
+        "absolute link",
+        "hard link",
+        "board",
+        "hard board",
+        "pipe",
+    ],
+)
+def test_hostile_archives_are_refused_and_write_nothing_outside(tmp_path, members):
+    target = tmp_path / "target"
+    outside = tmp_path / "outside.txt"
+    outside.write_text("untouched")
+    members = [
+        (name, kind, content.format(outside=tmp_path) if isinstance(content, str) else content)
+        for name, kind, content in members
+    ]
+    with pytest.raises(tarfile.TarError):
+        cluster.unpack(archive_of(*members), target)
+    assert outside.read_text() == "untouched"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.txt", "target"]
+
+
+def test_an_absolute_name_is_extracted_inside_the_folder(tmp_path):
+    outside = tmp_path / "outside.txt"
+    packed = archive_of((str(outside), tarfile.REGTYPE, b"hostile"))
+    cluster.unpack(packed, tmp_path / "target")
+    assert not outside.exists()
+    inside = tmp_path / "target" / outside.relative_to("/")
+    assert inside.read_text() == "hostile"
+
+
+def test_a_leaderboard_that_is_a_link_here_is_not_written_through(tmp_path):
+    target = tmp_path / "target"
+    target.mkdir()
+    outside = tmp_path / "outside.txt"
+    outside.write_text("untouched")
+    (target / "leaderboard-a.jsonl").symlink_to(outside)
+    packed = archive_of(("leaderboard-a.jsonl", tarfile.REGTYPE, b"hostile"))
+    with pytest.raises(tarfile.TarError, match=r"leaderboard-a\.jsonl is not a regular file"):
+        cluster.unpack(packed, target)
+    assert outside.read_text() == "untouched"
+
+
 def test_archives_stay_in_their_folder_and_add_to_leaderboards(tmp_path):
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     for folder, row in ((ours, "first\n"), (theirs, "second\n")):
@@ -115,7 +212,7 @@ def test_archives_stay_in_their_folder_and_add_to_leaderboards(tmp_path):
         (folder / "leaderboard-a.jsonl").write_text(row)
     (theirs / "01_x" / "log.txt").write_text("theirs")
     (theirs / "01_x" / "latest").symlink_to("log.txt")
-    (theirs / "01_x" / "debug.log").symlink_to(tmp_path / "elsewhere.log")  # W&B makes such a one
+    (theirs / "01_x" / "debug.log").symlink_to(tmp_path / "elsewhere.log")  # as W&B makes one
     cluster.unpack(cluster.pack(theirs), ours)
     assert (ours / "leaderboard-a.jsonl").read_text() == "first\nsecond\n"
     assert (ours / "01_x" / "latest").read_text() == "theirs"

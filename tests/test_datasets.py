@@ -1,5 +1,4 @@
 import hashlib
-import random
 import shutil
 
 import numpy as np
@@ -7,19 +6,22 @@ import pytest
 from PIL import Image
 
 from utils import datasets, downloads
+from utils.datasets import faces as face_data
+from utils.datasets import images as image_data
 from utils.errors import CompanionError
 from utils.synthetic.sentence_pairs import part_of, tokenize
 
 
 @pytest.fixture(scope="module")
 def imdb(tmp_path_factory):
-    """A folder laid out as IMDB's archive: the right number of files, each with a text of its own."""
+    """A folder laid out as IMDB's archive: 12,500 files of each class, all texts different."""
     cache = tmp_path_factory.mktemp("imdb")
     for part in ("train", "test"):
         for sentiment in ("pos", "neg"):
             folder = cache / "aclImdb" / part / sentiment
             folder.mkdir(parents=True)
-            names = [f"{number}_{random.randint(1, 10)}.txt" for number in range(12_500)]
+            stars = 9 if sentiment == "pos" else 2
+            names = [f"{number}_{stars}.txt" for number in range(12_500)]
             for name in names:
                 (folder / name).write_text(
                     f"{part} {sentiment} {name} café\x85bar", encoding="utf-8"
@@ -28,8 +30,14 @@ def imdb(tmp_path_factory):
     shutil.rmtree(cache)
 
 
-def words(texts, place):
-    return {text.split()[place] for text in texts}
+# Of the texts of each part of the fake data below: an order that another Python must not change.
+GOLDEN_REVIEWS = ["2d0f2b8566555067", "da9d82d180a8f759", "b9613440426e85e4"]
+GOLDEN_PAIRS = ["adbde9c40eb30f3f", "7651ac15fa9d14ba", "42b01a7e0dae9159"]
+GOLDEN_FINGERPRINT = "03acfb8aef6a8a4a"
+
+
+def words(texts, position):
+    return {text.split()[position] for text in texts}
 
 
 def test_real_split_is_the_sessions(imdb, monkeypatch):
@@ -52,27 +60,47 @@ def test_real_split_is_the_sessions(imdb, monkeypatch):
         ).tolist()
 
 
+def short_hash(lines):
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def test_the_order_of_real_reviews_is_the_same_everywhere(imdb, monkeypatch):
+    monkeypatch.setenv("COMPANION_CACHE", str(imdb))
+    reviews = datasets.load_reviews()
+    # Worked out from the names alone: text "train pos 7_9.txt ..." is of file train/pos/7_9.txt.
+    for split, sentiment, position in (("train", "neg", 0), ("test", "pos", 1)):
+        stars = 9 if sentiment == "pos" else 2
+        names = [f"{split}/{sentiment}/{number}_{stars}.txt" for number in range(12_500)]
+        names.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+        texts = reviews.test.texts[position::2]
+        if split == "train":
+            texts = reviews.validation.texts[position::2] + reviews.train.texts[position::2]
+        assert ["/".join(text.split()[:3]) for text in texts] == names
+    parts = (reviews.train, reviews.validation, reviews.test)
+    assert [short_hash(part.texts) for part in parts] == GOLDEN_REVIEWS
+
+
 def test_fewer_reviews_are_a_balanced_beginning_of_all(imdb, monkeypatch):
     monkeypatch.setenv("COMPANION_CACHE", str(imdb))
-    few, more = datasets.load_reviews(100, 50, 60), datasets.load_reviews(200, 50, 80)
-    assert few.train.texts == more.train.texts[:100] and few.test.texts == more.test.texts[:60]
-    assert few.train.labels.mean() == few.test.labels.mean() == 0.5
+    fewer, more = datasets.load_reviews(100, 50, 60), datasets.load_reviews(200, 50, 80)
+    assert fewer.train.texts == more.train.texts[:100] and fewer.test.texts == more.test.texts[:60]
+    assert fewer.train.labels.mean() == fewer.test.labels.mean() == 0.5
 
 
-def test_incomplete_folder_gives_the_sample_and_one_line(imdb, monkeypatch, tmp_path, capsys):
+def test_an_incomplete_folder_gives_the_sample_and_one_line(imdb, monkeypatch, tmp_path, capsys):
     broken = tmp_path / "cache" / "aclImdb" / "train" / "neg"
     broken.mkdir(parents=True)
     (broken / "0_1.txt").write_text("cut off", encoding="utf-8")
     reviews = datasets.load_reviews(20, 10, 10)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert reviews.source == "sample"
-    assert said.count("\n") == 1 and "1 of 12,500" in said and "make data" in said
+    assert output.count("\n") == 1 and "1 of 12,500" in output and "make data" in output
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable, match="make data"):
         datasets.load_reviews(20, 10, 10)
 
 
-def test_sample_has_the_same_type_and_needs_no_cache(monkeypatch, capsys):
+def test_the_sample_has_the_same_type_and_needs_no_cache(monkeypatch, capsys):
     monkeypatch.setenv("COMPANION_DATA", "sample")
     reviews = datasets.load_reviews(40, 20, 30)
     assert capsys.readouterr().out == ""
@@ -86,11 +114,11 @@ def test_sample_has_the_same_type_and_needs_no_cache(monkeypatch, capsys):
 @pytest.mark.parametrize("count", [0, -1, 20_001])
 def test_impossible_counts_are_refused(monkeypatch, count):
     monkeypatch.setenv("COMPANION_DATA", "sample")
-    with pytest.raises(CompanionError, match="there are 1 to 20,000"):
+    with pytest.raises(CompanionError, match="reviews requested: choose 1 to 20,000"):
         datasets.load_reviews(train=count)
 
 
-def test_unknown_data_word_is_refused(monkeypatch):
+def test_an_unknown_data_mode_is_refused(monkeypatch):
     monkeypatch.setenv("COMPANION_DATA", "toy")
     with pytest.raises(CompanionError, match="auto, real, sample"):
         datasets.load_reviews()
@@ -98,7 +126,7 @@ def test_unknown_data_word_is_refused(monkeypatch):
 
 @pytest.fixture
 def spa_eng(tmp_path, monkeypatch):
-    """A file like spa-eng's: sentences with one to three translations, some with a column for the source."""
+    """A file like spa-eng's: one to three translations each, some with a column of attribution."""
     folder = tmp_path / "cache" / "spa-eng"
     folder.mkdir(parents=True)
     lines = []
@@ -106,7 +134,8 @@ def spa_eng(tmp_path, monkeypatch):
         for copy in range(1 + number % 3):
             end = "\tCC-BY 2.0" if number % 2 else ""
             lines.append(
-                f"Sentence {number} is here{'.!'[copy % 2]}\tLa frase {number}, {copy}, está aquí.{end}"
+                f"Sentence {number} is here{'.!'[copy % 2]}\t"
+                f"La frase {number}, {copy}, está aquí.{end}"
             )
     (folder / "spa.txt").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))
@@ -118,13 +147,13 @@ def number(text):
 
 
 @pytest.mark.parametrize("data", ["real", "sample"])
-def test_no_english_sentence_stands_in_two_parts(spa_eng, monkeypatch, data):
+def test_no_english_sentence_is_in_two_parts(spa_eng, monkeypatch, data):
     monkeypatch.setenv("COMPANION_DATA", data)
     pairs = datasets.load_sentence_pairs(2_000, 300, 300)
     assert pairs.source == data and pairs.card and data in pairs.label
     parts = [pairs.train, pairs.validation, pairs.test]
     assert [len(part) for part in parts] == [2_000, 300, 300]
-    # Not even with another sign at its end or other capitals, as "Sentence 7 is here!" in the file above.
+    # Not even with other punctuation at its end or other capitals, as "Sentence 7 is here!" above.
     plain = [{text.lower().rstrip(".!?") for text in part.english} for part in parts]
     assert not (plain[0] & plain[1] or plain[0] & plain[2] or plain[1] & plain[2])
     for name, part in zip(("train", "validation", "test"), parts, strict=True):
@@ -133,18 +162,36 @@ def test_no_english_sentence_stands_in_two_parts(spa_eng, monkeypatch, data):
 
 
 def test_real_pairs_stay_together_and_fewer_are_the_beginning_of_more(spa_eng):
-    few, more = datasets.load_sentence_pairs(100, 50, 60), datasets.load_sentence_pairs(900, 90, 60)
-    assert few.source == "real" and few.train.alignments is None
-    assert few.train.english == more.train.english[:100] and few.test.spanish == more.test.spanish
+    fewer, more = (
+        datasets.load_sentence_pairs(100, 50, 60),
+        datasets.load_sentence_pairs(900, 90, 60),
+    )
+    assert fewer.source == "real" and fewer.train.alignments is None
+    assert (
+        fewer.train.english == more.train.english[:100] and fewer.test.spanish == more.test.spanish
+    )
     for english, spanish in zip(more.train.english, more.train.spanish, strict=True):
         assert number(english) == int(spanish.split()[2].rstrip(",")) and "CC-BY" not in spanish
+
+
+def test_the_order_of_real_pairs_does_not_depend_on_the_file(spa_eng):
+    pairs = datasets.load_sentence_pairs(900, 90, 60)
+    lines = spa_eng.read_text(encoding="utf-8").splitlines()
+    columns = [line.split("\t")[:2] for line in lines]
+    columns.sort(key=lambda pair: hashlib.sha256("\t".join(pair).encode()).hexdigest())
+    train = [pair for pair in columns if part_of(pair[0]) == "train"][:900]
+    assert list(zip(pairs.train.english, pairs.train.spanish, strict=True)) == [*map(tuple, train)]
+    parts = (pairs.train, pairs.validation, pairs.test)
+    assert [short_hash(part.spanish) for part in parts] == GOLDEN_PAIRS
+    spa_eng.write_text("\n".join(reversed(lines)), encoding="utf-8")
+    assert datasets.load_sentence_pairs(900, 90, 60).fingerprint == pairs.fingerprint
 
 
 def test_too_few_real_pairs_give_the_sample_and_one_line(spa_eng, monkeypatch, capsys):
     spa_eng.write_text(spa_eng.read_text(encoding="utf-8")[:2_000], encoding="utf-8")
     assert datasets.load_sentence_pairs(500, 20, 20).source == "sample"
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1 and "too few" in said and "make data" in said
+    output = capsys.readouterr().out
+    assert output.count("\n") == 1 and "too few" in output and "make data" in output
     spa_eng.write_bytes(b"Caf\xe9\tbar\n")
     assert datasets.load_sentence_pairs(500, 20, 20).source == "sample"
     assert "cannot be read" in capsys.readouterr().out
@@ -166,27 +213,27 @@ def test_a_notebook_may_ask_for_the_sample_beside_real_pairs(spa_eng):
 @pytest.mark.parametrize("count", [0, 80_001])
 def test_impossible_counts_of_pairs_are_refused(monkeypatch, count):
     monkeypatch.setenv("COMPANION_DATA", "sample")
-    with pytest.raises(CompanionError, match="pairs asked for: there are 1 to 80,000"):
+    with pytest.raises(CompanionError, match="pairs requested: choose 1 to 80,000"):
         datasets.load_sentence_pairs(train=count)
 
 
 @pytest.fixture
 def mnist(tmp_path, monkeypatch):
-    """A file packed as MNIST's is, with other pictures and the hash of those."""
+    """A file packed as MNIST's is, with other images and the hash of those."""
     folder = tmp_path / "cache"
     folder.mkdir()
-    make = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     arrays = {}
     for part, count in (("train", 60_000), ("test", 10_000)):
         arrays[f"x_{part}"] = np.broadcast_to(
-            make.integers(0, 256, (1, 28, 28), "uint8"), (count, 28, 28)
+            rng.integers(0, 256, (1, 28, 28), "uint8"), (count, 28, 28)
         )
-        arrays[f"y_{part}"] = make.integers(0, 10, count, "uint8")
+        arrays[f"y_{part}"] = rng.integers(0, 10, count, "uint8")
     digest = hashlib.sha256()
     for part in ("train", "test"):
         for kind in "xy":
             digest.update(np.ascontiguousarray(arrays[f"{kind}_{part}"]))
-    monkeypatch.setattr(datasets, "MNIST_SHA256", digest.hexdigest())
+    monkeypatch.setattr(image_data, "MNIST_SHA256", digest.hexdigest())
     np.savez_compressed(folder / "mnist.npz", **arrays)
     return folder / "mnist.npz", arrays
 
@@ -200,22 +247,24 @@ def test_real_digits_are_the_beginning_of_each_part(mnist):
         np.testing.assert_array_equal(labels, mnist[1][f"y_{part}"][:count])
 
 
-@pytest.mark.parametrize("harm", ["cut", "other", "text", "pickle"])
-def test_a_harmed_file_of_digits_gives_the_sample_and_one_line(mnist, monkeypatch, capsys, harm):
+@pytest.mark.parametrize("damage", ["cut", "other", "text", "pickle"])
+def test_a_damaged_file_of_digits_gives_the_sample_and_one_line(mnist, monkeypatch, capsys, damage):
     path, arrays = mnist
-    if harm == "cut":
+    if damage == "cut":
         path.write_bytes(path.read_bytes()[:5_000])
-    elif harm == "text":
+    elif damage == "text":
         path.write_text("<html>not here</html>")
-    elif harm == "pickle":
+    elif damage == "pickle":
         np.savez(path, x_train=np.array([{"a": 1}], dtype=object), allow_pickle=True)
     else:
         np.savez(path, **arrays | {"y_test": arrays["y_test"][::-1]})
     monkeypatch.setenv("COMPANION_PROFILE", "quick")
     digits = datasets.load_digits(30, 10)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        digits.source == "sample" and said.count("\n") == 1 and "built-in sample of digits" in said
+        digits.source == "sample"
+        and output.count("\n") == 1
+        and "built-in sample of digits" in output
     )
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable):
@@ -224,18 +273,18 @@ def test_a_harmed_file_of_digits_gives_the_sample_and_one_line(mnist, monkeypatc
 
 @pytest.fixture
 def celeba(tmp_path):
-    """Forty pictures laid out as CelebA's: grey, but for a square of one colour where faces are."""
+    """Forty images laid out as CelebA's: grey, but for a square of one colour where faces are."""
     folder = tmp_path / "cache" / "celeba" / "img_align_celeba"
     folder.mkdir(parents=True)
     for number in range(40):
-        picture = np.full((218, 178, 3), 128, "uint8")
-        left, top, right, bottom = datasets.CELEBA_BOX
-        picture[top:bottom, left:right] = (6 * number, 255 - 6 * number, 60)
-        Image.fromarray(picture).save(folder / f"{number:06d}.jpg", quality=95)
+        image = np.full((218, 178, 3), 128, "uint8")
+        left, top, right, bottom = face_data.CELEBA_BOX
+        image[top:bottom, left:right] = (6 * number, 255 - 6 * number, 60)
+        Image.fromarray(image).save(folder / f"{number:06d}.jpg", quality=95)
     return folder
 
 
-def test_real_faces_are_cropped_shuffled_and_kept_apart(celeba, capsys):
+def test_real_faces_are_cropped_ordered_by_hash_and_split(celeba, capsys):
     faces = datasets.load_faces(size=32)
     assert faces.source == "real" and "CelebA" in faces.label and "research" in faces.card
     assert (len(faces.train), len(faces.test)) == (36, 4) and faces.train.attributes is None
@@ -245,42 +294,45 @@ def test_real_faces_are_cropped_shuffled_and_kept_apart(celeba, capsys):
         inner = part.images[:, 4:-4, 4:-4].astype(float)
         assert inner.std(axis=(1, 2)).max() < 3, "nothing of the grey border is in the crop"
         numbers += (inner.mean(axis=(1, 2))[:, 0] / 6).round().astype(int).tolist()
-    assert sorted(numbers) == list(range(40)) and numbers != sorted(numbers)
-    few = datasets.load_faces(5, 2, size=32)
-    np.testing.assert_array_equal(few.train.images, faces.train.images[:5])
+    names = [f"{number:06d}.jpg" for number in range(40)]
+    names.sort(key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    expected = [int(name[:6]) for name in names]
+    assert numbers == expected[4:] + expected[:4]
+    fewer = datasets.load_faces(5, 2, size=32)
+    np.testing.assert_array_equal(fewer.train.images, faces.train.images[:5])
     assert capsys.readouterr().out == ""
     datasets.load_faces(500, 2, size=32)
-    assert "36 train pictures are there, not 500" in capsys.readouterr().out
+    assert "the train part has 36 images, not 500" in capsys.readouterr().out
 
 
-def test_a_folder_of_pictures_works_as_faces(tmp_path, capsys):
+def test_a_folder_of_images_works_as_faces(tmp_path, capsys):
     folder = tmp_path / "mine"
     (folder / "deeper").mkdir(parents=True)
     for number in range(5):
-        picture = np.zeros((60 + 10 * number, 90, 3), "uint8")
-        picture[:, 20:70] = 40 * number + 40
-        Image.fromarray(picture).convert("L" if number == 1 else "RGB").save(
+        image = np.zeros((60 + 10 * number, 90, 3), "uint8")
+        image[:, 20:70] = 40 * number + 40
+        Image.fromarray(image).convert("L" if number == 1 else "RGB").save(
             folder / "deeper" / f"{number}.png"
         )
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"not an image")
     faces = datasets.load_faces(5, 1, size=16, folder=folder)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert faces.source == "folder" and faces.train.images.shape == (4, 16, 16, 3)
-    assert said.count("\n") <= 2 and "broken.jpg" in said
+    assert output.count("\n") <= 2 and "broken.jpg" in output
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(CompanionError, match="fewer than two pictures"):
+    with pytest.raises(CompanionError, match="fewer than two images"):
         datasets.load_faces(folder=empty)
 
 
-def test_without_photographs_faces_are_drawn_with_their_truth(monkeypatch):
+def test_without_photographs_faces_are_drawn_with_their_attributes(monkeypatch):
     faces = datasets.load_faces(70, 10, size=32)
     assert faces.source == "sample" and faces.card and "sample" in faces.label
     assert faces.train.images.shape == (70, 32, 32, 3) and faces.train.attributes[
         "smile"
     ].shape == (70,)
-    few = datasets.load_faces(10, 10, size=32)
-    np.testing.assert_array_equal(few.train.images, faces.train.images[:10])
+    fewer = datasets.load_faces(10, 10, size=32)
+    np.testing.assert_array_equal(fewer.train.images, faces.train.images[:10])
     assert not np.array_equal(faces.test.images, faces.train.images[:10])
     monkeypatch.setenv("COMPANION_DATA", "real")
     assert datasets.load_faces(2, 2, source="sample").source == "sample"
@@ -288,3 +340,89 @@ def test_without_photographs_faces_are_drawn_with_their_truth(monkeypatch):
         datasets.load_faces(2, 2)
     with pytest.raises(CompanionError, match="16 to 256"):
         datasets.load_faces(2, 2, size=8)
+
+
+def small_dataset(label=1, pixel=7, name="spam.txt", source="sample"):
+    """Return a data set in which one value of each kind can be changed."""
+    attributes = {"smile": np.array([0.5, label], "float32")}
+    return datasets.Dataset(
+        "faces",
+        train=datasets.FaceImages(np.full((2, 4, 4, 3), pixel, "uint8"), attributes),
+        validation=datasets.Texts([name, "ham"], np.array([0, label], "uint8")),
+        test=datasets.Pairs(["a b"], [name], [((0, label), (1, 0))]),
+        source=source,
+        card="",
+    )
+
+
+def test_a_fingerprint_follows_the_content_and_nothing_else():
+    data = small_dataset()
+    assert data.fingerprint == small_dataset(source="real").fingerprint == GOLDEN_FINGERPRINT
+    changed = [small_dataset(label=2), small_dataset(pixel=8), small_dataset(name="spam")]
+    assert len({item.fingerprint for item in [data, *changed]}) == 4
+    data.validation.labels[1] = 0
+    assert data.fingerprint != GOLDEN_FINGERPRINT
+    data.validation.labels[1] = 1
+    assert data.fingerprint == GOLDEN_FINGERPRINT
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["ab", "c"], ["a", "bc"]),
+        (np.zeros((2, 3), "uint8"), np.zeros((3, 2), "uint8")),
+        (np.zeros(4, "uint8"), np.zeros(2, "uint16")),
+        ({"a": np.array([1]), "b": np.array([2])}, {"a": np.array([2]), "b": np.array([1])}),
+        (np.array(["a", "b"], dtype=object), np.array(["a", "c"], dtype=object)),
+        (["1"], [1]),
+        (None, []),
+        ({}, []),
+    ],
+)
+def test_different_contents_have_different_fingerprints(one, other):
+    def fingerprint(part):
+        return datasets.Dataset("digits", part, None, "sample", "").fingerprint
+
+    assert fingerprint(one) == fingerprint(one)
+    assert fingerprint(one) != fingerprint(other)
+
+
+def test_a_fingerprint_ignores_how_an_array_lies_in_memory():
+    images = np.arange(24, dtype="uint8").reshape(2, 3, 4)
+    reordered = np.asfortranarray(images)
+    assert reordered.tobytes("A") != images.tobytes("A")
+    one, other = (
+        datasets.Dataset("digits", datasets.Images(array, np.zeros(2, "uint8")), None, "sample", "")
+        for array in (images, reordered)
+    )
+    assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "label"),
+    [
+        ("reviews", "real", "reviews: IMDB (real data)"),
+        ("reviews", "sample", "reviews: built-in sample"),
+        ("sentence pairs", "real", "sentence pairs: spa-eng (real data)"),
+        ("digits", "real", "digits: MNIST (real data)"),
+        ("faces", "real", "faces: CelebA (real data)"),
+        ("faces", "folder", "faces: your folder"),
+        ("flowers", "real", "flowers: real data"),
+    ],
+)
+def test_a_label_names_the_data_and_their_source(name, source, label):
+    assert datasets.Dataset(name, None, None, source, "").label == label
+
+
+def test_an_unreadable_image_does_not_empty_the_test_part(tmp_path):
+    def key(name):
+        return hashlib.sha256(name.encode()).hexdigest()
+
+    good = ["0.png", "1.png", "2.png"]
+    # A name that sorts first, so that it alone would be the test part.
+    broken = next(f"{n}.jpg" for n in range(1_000) if key(f"{n}.jpg") < min(map(key, good)))
+    for name in good:
+        Image.fromarray(np.zeros((40, 40, 3), "uint8")).save(tmp_path / name)
+    (tmp_path / broken).write_bytes(b"not an image")
+    faces = datasets.load_faces(size=16, folder=tmp_path)
+    assert (len(faces.train), len(faces.test)) == (2, 1)

@@ -1,6 +1,5 @@
-"""Greedy, drawing and beam search against their definitions, over a tiny language with made-up chances."""
+"""Greedy search, sampling and beam search against their definitions, over a tiny vocabulary."""
 
-import inspect
 import itertools
 
 import keras
@@ -10,24 +9,26 @@ from keras import ops
 
 from utils import decoding
 
-START, END, WORDS, LIMIT = 1, 2, 5, 4  # ids: 0 padding, 1 start, 2 end, 3 and 4 words
-TABLE = np.random.default_rng(5).normal(size=(40, WORDS)).astype("float32") * 2
-TABLE[:, [0, START]] = -30  # no model writes these
+# Token ids: 0 padding, 1 start, 2 end, 3 and 4 words.
+START, END, VOCABULARY_SIZE, MAX_TOKENS = 1, 2, 5, 4
+TABLE = np.random.default_rng(5).normal(size=(40, VOCABULARY_SIZE)).astype("float32") * 2
+TABLE[:, [0, START]] = -30  # no model generates these
 
 
 def step(ids, state):
-    """Logits that depend on everything written before: the state is a number that stands for all of it."""
+    """Return logits that depend on all tokens before: the state is a hash of them."""
     history = (7 * state["history"] + ids[:, None]) % 40
     return ops.take(ops.convert_to_tensor(TABLE), history[:, 0], axis=0), {"history": history}
 
 
-def begin(*histories):
+def initial_state(*histories):
     return {"history": np.array(histories, "int32")[:, None]}
 
 
 def log_probability(history, sequence):
     """The chain rule, one row at a time in NumPy."""
-    total, last = 0.0, START
+    total = 0.0
+    last = START
     for token in sequence:
         history = (7 * history + last) % 40
         logits = TABLE[history].astype("float64")
@@ -36,72 +37,206 @@ def log_probability(history, sequence):
     return total
 
 
-def every_sequence():
-    """All sequences of at most LIMIT tokens that end at their end, or are cut off at the limit."""
-    for length in range(1, LIMIT + 1):
+def score(history, sequence, length_penalty):
+    return log_probability(history, sequence) / ((5 + len(sequence)) / 6) ** length_penalty
+
+
+def finished_sequences(max_tokens=MAX_TOKENS):
+    """All sequences of at most `max_tokens` tokens that end."""
+    for length in range(1, max_tokens + 1):
         for words in itertools.product((3, 4), repeat=length - 1):
             yield (*words, END)
-    yield from itertools.product((3, 4), repeat=LIMIT)
 
 
 def trimmed(row):
     return tuple(int(i) for i in row if i)
 
 
-@pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0])
-def test_a_wide_beam_finds_the_best_of_all_sequences(penalty):
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.0])
+def test_a_wide_beam_finds_the_best_finished_sequence(length_penalty):
     histories = list(range(25))
-    found = decoding.beam_search(
-        step, begin(*histories), START, END, LIMIT, num_beams=60, length_penalty=penalty
-    )
-    for history, row in zip(histories, found, strict=True):
-
-        def worth(sequence, history=history):
-            return log_probability(history, sequence) / ((5 + len(sequence)) / 6) ** penalty
-
-        assert trimmed(row) == max(every_sequence(), key=worth)
+    state = initial_state(*histories)
+    rows = decoding.beam_search(step, state, START, END, MAX_TOKENS, 60, length_penalty)
+    for history, row in zip(histories, rows, strict=True):
+        scores = {s: score(history, s, length_penalty) for s in finished_sequences()}
+        assert trimmed(row) == max(scores, key=scores.get)
 
 
-def test_the_penalty_makes_sentences_longer():
-    lengths = [
-        np.mean(
+def reference_beam_search(history, max_tokens, num_beams, length_penalty):
+    """Search with one row, as a plain list; return all finished hypotheses and the last beam."""
+    beam = [()]
+    finished = []
+    for _ in range(max_tokens):
+        candidates = [(*tokens, token) for tokens in beam for token in range(VOCABULARY_SIZE)]
+        candidates.sort(key=lambda tokens: -log_probability(history, tokens))
+        finished += [tokens for tokens in candidates[:num_beams] if tokens[-1] == END]
+        if len(finished) >= num_beams:
+            break
+        beam = [tokens for tokens in candidates if tokens[-1] != END][:num_beams]
+    return finished, beam
+
+
+@pytest.mark.parametrize("num_beams", [2, 3, 5, 8])
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.5])
+def test_a_narrow_beam_returns_the_best_finished_hypothesis(num_beams, length_penalty):
+    histories = list(range(40))
+    state = initial_state(*histories)
+    rows = decoding.beam_search(step, state, START, END, 7, num_beams, length_penalty)
+    num_searched = 0
+    for history, row in zip(histories, rows, strict=True):
+        finished, beam = reference_beam_search(history, 7, num_beams, length_penalty)
+        scores = {tokens: score(history, tokens, length_penalty) for tokens in finished or beam}
+        assert trimmed(row) == max(scores, key=scores.get)
+        num_searched += len(finished) > 1
+    assert num_searched > 10  # rows in which there is something to lose
+
+
+@pytest.mark.parametrize("num_beams", [2, 4])
+def test_hypotheses_that_finish_early_are_not_lost_to_worse_ones(num_beams):
+    """Random models, one for each of 300 rows: whatever finishes in the beam bounds the result."""
+    rng = np.random.default_rng(num_beams)
+    logits = rng.normal(size=(300, 8, VOCABULARY_SIZE)).astype("float32") * 3
+    logits[:, :, [0, START]] = -30
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    finished = [[] for _ in logits]
+
+    def step(ids, state):
+        """The distribution depends on the row and the position; the state records the tokens."""
+        tokens = np.asarray(state["tokens"]).copy()
+        position = int(state["position"][0])
+        tokens[:, position] = ids
+        index = np.asarray(state["row"])
+        next_state = {"row": index, "tokens": tokens, "position": state["position"] + 1}
+        sums = np.array(
             [
-                len(trimmed(row))
-                for row in decoding.beam_search(step, begin(*range(40)), START, END, 9, 8, p)
+                sum(log_probabilities[r, p, t] for p, t in enumerate(row[1 : position + 1]))
+                for r, row in zip(index, tokens, strict=True)
             ]
         )
-        for p in (0.0, 1.0, 3.0)
-    ]
+        for r in set(index.tolist()):
+            # What ends among the best candidates of the live beams of this row.
+            own = np.flatnonzero(index == r)
+            live = {tuple(tokens[i, 1 : position + 1]): sums[i] for i in own}
+            candidates = [
+                (total + log_probabilities[r, position, token], token, position + 1)
+                for total in live.values()
+                for token in range(VOCABULARY_SIZE)
+            ]
+            candidates.sort(reverse=True)
+            finished[r] += [c for c in candidates[:num_beams] if c[1] == END]
+        return ops.convert_to_tensor(logits[index, position]), next_state
+
+    state = {
+        "row": np.arange(300),
+        "tokens": np.zeros((300, 9), int),
+        "position": np.zeros(300, int),
+    }
+    rows = decoding.beam_search(step, state, START, END, 8, num_beams, length_penalty=0.6)
+    for r, row in enumerate(rows):
+        tokens = trimmed(row)
+        total = sum(log_probabilities[r, p, t] for p, t in enumerate(tokens))
+        candidates = finished[r][:num_beams]  # the row is done when it has so many
+        scores = [s / ((5 + length) / 6) ** 0.6 for s, _, length in candidates]
+        if scores:
+            assert tokens[-1] == END
+            assert total / ((5 + len(tokens)) / 6) ** 0.6 >= max(scores) - 1e-4
+
+
+def test_an_unfinished_search_returns_the_best_live_hypothesis():
+    logits = np.array([-9.0, -9, -30, 0, -0.5], "float32")
+    rows = decoding.beam_search(constant(logits), initial_state(0), START, END, 3, 2)
+    assert rows.tolist() == [[3, 3, 3]]
+    # A finished hypothesis is preferred even to a live one with a better score.
+    logits = np.array([-30.0, -30, -5, 0, -30], "float32")
+    rows = decoding.beam_search(constant(logits), initial_state(0), START, END, 3, 2)
+    assert rows[0, -1] == END
+
+
+def test_padding_within_a_hypothesis_does_not_cut_off_its_end():
+    """The most probable sequence is 3, padding, 4, end."""
+
+    def step(ids, state):
+        following = np.zeros((5, 5), "float32")
+        for last, token in ((START, 3), (3, 0), (0, 4), (4, END)):
+            following[last, token] = 9
+        return ops.convert_to_tensor(following[np.asarray(ids)]), state
+
+    for num_beams in (1, 3):
+        rows = decoding.beam_search(step, initial_state(0), START, END, 6, num_beams)
+        assert rows.tolist() == [[3, 0, 4, END]]
+    assert decoding.greedy_search(step, initial_state(0), START, END, 6).tolist() == rows.tolist()
+
+
+@pytest.mark.parametrize("prompt_length", [1, 3])
+def test_no_new_tokens_is_an_empty_result(prompt_length):
+    state = initial_state(0, 1, 2)
+    prompt = np.full((3, prompt_length), START)
+    assert decoding.greedy_search(step, state, START, END, 0).shape == (3, 0)
+    assert decoding.sample(step, state, prompt, END, 0, seed=0).shape == (3, 0)
+    assert decoding.beam_search(step, state, START, END, 0).shape == (3, 0)
+
+
+def test_banned_tokens_are_never_generated():
+    """The others are generated as if the banned logits had been removed."""
+    histories = range(40)
+    prompt = np.full((40, 1), START)
+
+    def searches(step, **banned):
+        state = initial_state(*histories)
+        yield decoding.greedy_search(step, state, START, END, 8, **banned)
+        yield decoding.sample(step, state, prompt, END, 8, 0, top_p=0.9, **banned)
+        yield decoding.beam_search(step, state, START, END, 8, 3, **banned)
+
+    def without(ids, state):
+        logits, state = step(ids, state)
+        return ops.where(np.arange(VOCABULARY_SIZE) == 4, -1e9, logits), state
+
+    results = searches(step, banned_ids=[4])
+    for plain, result, expected in zip(searches(step), results, searches(without), strict=True):
+        assert (plain == 4).any()
+        assert not (result == 4).any()
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_a_larger_penalty_gives_longer_sequences():
+    lengths = []
+    for length_penalty in (0.0, 1.0, 3.0):
+        state = initial_state(*range(40))
+        rows = decoding.beam_search(step, state, START, END, 9, 8, length_penalty)
+        lengths.append(np.mean([len(trimmed(row)) for row in rows]))
     assert lengths == sorted(lengths) and lengths[0] < lengths[-1]
 
 
-def test_greedy_takes_the_best_word_of_each_step():
-    found = decoding.greedy_search(step, begin(*range(30)), START, END, LIMIT)
-    for history, row in zip(range(30), found, strict=True):
-        written, last = [], START
-        while len(written) < LIMIT and last != END:
+def test_greedy_search_takes_the_best_token_of_each_step():
+    rows = decoding.greedy_search(step, initial_state(*range(30)), START, END, MAX_TOKENS)
+    for history, row in zip(range(30), rows, strict=True):
+        generated = []
+        last = START
+        while len(generated) < MAX_TOKENS and last != END:
             history = (7 * history + last) % 40
             last = int(TABLE[history].argmax())
-            written.append(last)
-        assert trimmed(row) == tuple(written)
-        assert not row[len(written) :].any(), "padding behind the end"
+            generated.append(last)
+        assert trimmed(row) == tuple(generated)
+        assert not row[len(generated) :].any(), "no padding after the end"
 
 
-@pytest.mark.parametrize("penalty", [0.0, 0.6])
-def test_a_beam_of_one_is_greedy(penalty):
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6])
+def test_a_beam_of_one_is_greedy_search(length_penalty):
     narrow = decoding.beam_search(
-        step, begin(*range(40)), START, END, 12, num_beams=1, length_penalty=penalty
+        step, initial_state(*range(40)), START, END, 12, num_beams=1, length_penalty=length_penalty
     )
     np.testing.assert_array_equal(
-        narrow, decoding.greedy_search(step, begin(*range(40)), START, END, 12)
+        narrow, decoding.greedy_search(step, initial_state(*range(40)), START, END, 12)
     )
 
 
 @pytest.mark.parametrize("search", [decoding.greedy_search, decoding.beam_search])
-def test_rows_of_a_batch_do_not_know_of_each_other(search):
-    together = search(step, begin(*range(20)), START, END, LIMIT)
+def test_rows_of_a_batch_do_not_depend_on_each_other(search):
+    together = search(step, initial_state(*range(20)), START, END, MAX_TOKENS)
     for history, row in enumerate(together):
-        assert trimmed(search(step, begin(history), START, END, LIMIT)[0]) == trimmed(row)
+        assert trimmed(search(step, initial_state(history), START, END, MAX_TOKENS)[0]) == trimmed(
+            row
+        )
 
 
 @pytest.mark.parametrize("search", [decoding.greedy_search, decoding.beam_search])
@@ -109,112 +244,111 @@ def test_a_model_that_never_ends_is_cut_off(search):
     def endless(ids, state):
         return ops.convert_to_tensor(np.tile([-9.0, -9, -9, 0, -1], (ids.shape[0], 1))), state
 
-    assert search(endless, begin(0, 1), START, END, 6).tolist() == [[3] * 6] * 2
+    assert search(endless, initial_state(0, 1), START, END, 6).tolist() == [[3] * 6] * 2
 
 
 @pytest.mark.parametrize("search", [decoding.greedy_search, decoding.beam_search])
-def test_writing_stops_when_all_rows_have_ended(search):
+def test_decoding_stops_when_all_rows_have_ended(search):
     calls = []
 
     def at_once(ids, state):
         calls.append(1)
         return ops.convert_to_tensor(np.tile([-99.0, -99, 0, -99, -99], (ids.shape[0], 1))), state
 
-    assert search(at_once, begin(0, 1, 2), START, END, 50).tolist() == [[END]] * 3
+    assert search(at_once, initial_state(0, 1, 2), START, END, 50).tolist() == [[END]] * 3
     assert len(calls) < 5
 
 
-def test_a_beam_of_none_is_refused():
-    with pytest.raises(ValueError, match="width=0: keep at least one"):
-        decoding.beam_search(step, begin(0), START, END, LIMIT, num_beams=0)
+def test_a_search_without_beams_is_refused():
+    with pytest.raises(ValueError, match="num_beams must be at least 1, not 0"):
+        decoding.beam_search(step, initial_state(0), START, END, MAX_TOKENS, num_beams=0)
 
 
-def test_decoding_runs_on_any_backend():
-    assert "tensorflow" not in inspect.getsource(decoding)
+LOGITS = np.log(np.random.default_rng(6).dirichlet(np.full(40, 0.4), 200) + 1e-12).astype("float32")
 
 
-LISTS = np.log(np.random.default_rng(6).dirichlet(np.full(40, 0.4), 200) + 1e-12).astype("float32")
-
-
-def plain(logits):
+def softmax(logits):
     powers = np.exp(logits.astype("float64") - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def by_definition(chances, name, number):
-    """The set of tokens that may be drawn, one row, one token at a time."""
-    falling = sorted(range(len(chances)), key=lambda i: -chances[i])
+def allowed_tokens(probabilities, name, value):
+    """Return the set of tokens that may be sampled, for one row, one token at a time."""
+    descending = sorted(range(len(probabilities)), key=lambda i: -probabilities[i])
     if name == "epsilon":
-        return {i for i in falling if chances[i] >= number} or {falling[0]}
+        return {i for i in descending if probabilities[i] >= value} or {descending[0]}
     if name == "top_k":
-        return set(falling[:number])
+        return set(descending[:value])
     if name == "min_p":
-        return {i for i in falling if chances[i] >= number * chances[falling[0]]}
-    kept, total = set(), 0.0
-    for i in falling:
-        if total >= number:
+        return {i for i in descending if probabilities[i] >= value * probabilities[descending[0]]}
+    nucleus = set()
+    total = 0.0
+    for i in descending:
+        if total >= value:
             break
-        kept.add(i)
-        total += chances[i]
-    return kept
+        nucleus.add(i)
+        total += probabilities[i]
+    return nucleus
 
 
 @pytest.mark.parametrize(
-    ("name", "number"),
+    ("name", "value"),
     [
-        *(("epsilon", 0.05), ("epsilon", 0.9), ("top_k", 1), ("top_k", 7), ("top_k", 100)),
-        *(
-            ("top_p", 0.3),
-            ("top_p", 0.9),
-            ("top_p", 1e-6),
-            ("min_p", 0.2),
-            ("min_p", 1.0),
-            ("min_p", 0.0),
-        ),
+        ("epsilon", 0.05),
+        ("epsilon", 0.9),
+        ("top_k", 1),
+        ("top_k", 7),
+        ("top_k", 100),
+        ("top_p", 0.3),
+        ("top_p", 0.9),
+        ("top_p", 1e-6),
+        ("min_p", 0.2),
+        ("min_p", 1.0),
+        ("min_p", 0.0),
     ],
 )
-def test_what_may_be_drawn_follows_the_definition(name, number):
-    found = ops.convert_to_numpy(decoding.filtered_probabilities(LISTS, **{name: number}))
-    for row, chances in zip(found, plain(LISTS), strict=True):
-        kept = by_definition(chances, name, number)
-        assert set(np.flatnonzero(row)) == kept
-        total = sum(chances[i] for i in kept)
-        np.testing.assert_allclose(
-            row[sorted(kept)], [chances[i] / total for i in sorted(kept)], rtol=1e-4
-        )
+def test_each_filter_follows_its_definition(name, value):
+    result = ops.convert_to_numpy(decoding.filtered_probabilities(LOGITS, **{name: value}))
+    for row, probabilities in zip(result, softmax(LOGITS), strict=True):
+        allowed = sorted(allowed_tokens(probabilities, name, value))
+        assert np.flatnonzero(row).tolist() == allowed
+        expected = probabilities[allowed] / probabilities[allowed].sum()
+        np.testing.assert_allclose(row[allowed], expected, rtol=1e-4)
 
 
-def test_a_token_must_pass_every_rule():
-    rules = {"epsilon": 0.02, "top_k": 8, "top_p": 0.8, "min_p": 0.1}
-    found = ops.convert_to_numpy(decoding.filtered_probabilities(LISTS, **rules))
-    for row, chances in zip(found, plain(LISTS), strict=True):
-        sets = [by_definition(chances, name, number) for name, number in rules.items()]
+def test_a_token_must_pass_every_filter():
+    filters = {"epsilon": 0.02, "top_k": 8, "top_p": 0.8, "min_p": 0.1}
+    result = ops.convert_to_numpy(decoding.filtered_probabilities(LOGITS, **filters))
+    for row, probabilities in zip(result, softmax(LOGITS), strict=True):
+        sets = [allowed_tokens(probabilities, name, value) for name, value in filters.items()]
         assert set(np.flatnonzero(row)) == set.intersection(*sets)
 
 
 @pytest.mark.parametrize("temperature", [0.25, 1.0, 3.0])
 def test_temperature_divides_the_logits(temperature):
-    found = ops.convert_to_numpy(decoding.filtered_probabilities(LISTS, temperature=temperature))
-    np.testing.assert_allclose(found, plain(LISTS / temperature), atol=1e-5)
+    result = ops.convert_to_numpy(decoding.filtered_probabilities(LOGITS, temperature=temperature))
+    np.testing.assert_allclose(result, softmax(LOGITS / temperature), atol=1e-5)
 
 
-def test_temperature_comes_before_the_rules():
-    found = ops.convert_to_numpy(decoding.filtered_probabilities(LISTS, temperature=2.0, top_p=0.5))
-    for row, chances in zip(found, plain(LISTS / 2), strict=True):
-        assert set(np.flatnonzero(row)) == by_definition(chances, "top_p", 0.5)
+def test_temperature_is_applied_before_the_filters():
+    result = ops.convert_to_numpy(
+        decoding.filtered_probabilities(LOGITS, temperature=2.0, top_p=0.5)
+    )
+    for row, probabilities in zip(result, softmax(LOGITS / 2), strict=True):
+        assert set(np.flatnonzero(row)) == allowed_tokens(probabilities, "top_p", 0.5)
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-7])
 def test_without_temperature_the_best_token_is_certain(temperature):
-    found = ops.convert_to_numpy(decoding.filtered_probabilities(LISTS, temperature=temperature))
-    np.testing.assert_allclose(found, np.eye(40)[LISTS.argmax(axis=1)], atol=1e-6)
+    result = ops.convert_to_numpy(decoding.filtered_probabilities(LOGITS, temperature=temperature))
+    np.testing.assert_allclose(result, np.eye(40)[LOGITS.argmax(axis=1)], atol=1e-6)
 
 
-def test_equal_tokens_keep_their_number():
+def test_filters_of_equally_probable_tokens():
     same = np.zeros((3, 10), "float32")
     assert [
-        int((ops.convert_to_numpy(decoding.filtered_probabilities(same, **rule))[0] > 0).sum())
-        for rule in (
+        int((ops.convert_to_numpy(decoding.filtered_probabilities(same, **filter))[0] > 0).sum())
+        for filter in (
             {"top_k": 4},
             {"temperature": 0.0},
             {"min_p": 1.0},
@@ -235,65 +369,68 @@ def test_equal_tokens_keep_their_number():
         {"min_p": -0.1},
     ],
 )
-def test_numbers_out_of_range_are_refused(wrong):
+def test_values_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=r"must be|are probabilities"):
-        decoding.filtered_probabilities(LISTS, **wrong)
+        decoding.filtered_probabilities(LOGITS, **wrong)
 
 
 def constant(row):
-    """A model that expects the same whatever was written."""
+    """Return a model with the same distribution at every step."""
     return lambda ids, state: (ops.convert_to_tensor(np.tile(row, (ids.shape[0], 1))), state)
 
 
 @pytest.mark.parametrize(
-    "rule", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.3}]
+    "filter", [{}, {"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.3}]
 )
-def test_ten_thousand_draws_are_as_frequent_as_they_should_be(rule):
-    row = LISTS[0, :12].copy()
-    row[:3] = -30  # marks
+def test_ten_thousand_samples_follow_the_distribution(filter):
+    row = LOGITS[0, :12].copy()
+    row[:3] = -30  # special tokens
     drawn = decoding.sample(
-        constant(row), begin(*[0] * 500), np.full((500, 1), START), END, 20, 3, **rule
+        constant(row), initial_state(*[0] * 500), np.full((500, 1), START), END, 20, 3, **filter
     )
     assert drawn.shape == (500, 20)
-    expected = ops.convert_to_numpy(decoding.filtered_probabilities(row[None], **rule))[0].astype(
+    expected = ops.convert_to_numpy(decoding.filtered_probabilities(row[None], **filter))[0].astype(
         "float64"
     )
-    seen = np.bincount(drawn.reshape(-1), minlength=12) / 10_000
-    # Four standard errors of a share of 10,000 draws: one token in 16,000 would be further off by chance.
-    assert (np.abs(seen - expected) <= 4 * np.sqrt(expected * (1 - expected) / 10_000) + 1e-9).all()
+    frequencies = np.bincount(drawn.reshape(-1), minlength=12) / 10_000
+    # Four standard errors: one token in 16,000 would deviate more by chance.
+    assert (
+        np.abs(frequencies - expected) <= 4 * np.sqrt(expected * (1 - expected) / 10_000) + 1e-9
+    ).all()
 
 
-def test_the_seed_decides_and_nothing_else_does():
-    def written(seed):
+def test_samples_depend_on_the_seed_and_on_nothing_else():
+    def generated(seed):
         return decoding.sample(
-            step, begin(*range(30)), np.full((30, 1), START), END, 10, seed
+            step, initial_state(*range(30)), np.full((30, 1), START), END, 10, seed
         ).tolist()
 
-    first = written(1)
+    first = generated(1)
     keras.random.normal((3,))  # moves the global generator
-    assert written(1) == first != written(2)
+    assert generated(1) == first != generated(2)
 
 
-def test_drawing_leaves_the_random_numbers_of_a_training_alone():
+def test_sampling_does_not_change_the_global_random_state():
     keras.utils.set_random_seed(8)
     expected = ops.convert_to_numpy(keras.random.normal((4,)))
     keras.utils.set_random_seed(8)
-    decoding.sample(step, begin(0, 1), np.full((2, 1), START), END, 5, 0)
+    decoding.sample(step, initial_state(0, 1), np.full((2, 1), START), END, 5, 0)
     np.testing.assert_array_equal(ops.convert_to_numpy(keras.random.normal((4,))), expected)
 
 
-def test_temperature_0_is_greedy():
+def test_temperature_0_is_greedy_search():
     prompt = np.full((40, 1), START)
-    drawn = decoding.sample(step, begin(*range(40)), prompt, END, 12, 0, temperature=0)
+    drawn = decoding.sample(step, initial_state(*range(40)), prompt, END, 12, 0, temperature=0)
     np.testing.assert_array_equal(
-        drawn, decoding.greedy_search(step, begin(*range(40)), START, END, 12)
+        drawn, decoding.greedy_search(step, initial_state(*range(40)), START, END, 12)
     )
 
 
-def test_a_prompt_is_read_before_anything_is_written():
-    greedy = decoding.greedy_search(step, begin(*range(40)), START, END, 9)
-    long = [(history, row) for history, row in enumerate(greedy) if row[3]]
-    starts = np.array([[START, *row[:2]] for _, row in long])
-    rest = decoding.sample(step, begin(*[h for h, _ in long]), starts, END, 7, 0, temperature=0)
-    np.testing.assert_array_equal(rest, [row[2:] for _, row in long])
+def test_a_prompt_is_continued():
+    greedy = decoding.greedy_search(step, initial_state(*range(40)), START, END, 9)
+    long = [history for history, row in enumerate(greedy) if row[3]]
     assert len(long) > 5
+    prompts = np.array([[START, *greedy[history, :2]] for history in long])
+    state = initial_state(*long)
+    rest = decoding.sample(step, state, prompts, END, 7, 0, temperature=0)
+    np.testing.assert_array_equal(rest, greedy[long, 2:])

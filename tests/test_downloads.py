@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 import tomllib
+import tracemalloc
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,21 +29,24 @@ PROXIES = [name + end for name in ("http", "https", "all", "no") for end in ("_p
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serve `server.body` in one of the ways in which hosts fail; `server.modes` names one a request."""
+    """Serve `server.body` in one of the ways in which hosts fail: `server.modes`, one a request."""
 
     def do_GET(self):
-        server, asked = self.server, self.headers.get("Range")
+        server = self.server
+        byte_range = self.headers.get("Range")
         mode = server.modes.pop(0) if len(server.modes) > 1 else server.modes[0]
-        server.asked.append(SimpleNamespace(path=self.path, range=asked))
+        server.requests.append(SimpleNamespace(path=self.path, range=byte_range))
         if mode == "silent":
             server.released.wait(20)
             return
-        if isinstance(mode, int) or (mode == "range refused" and asked):
+        if isinstance(mode, int) or (mode == "range refused" and byte_range):
             self.send_response(416 if mode == "range refused" else mode)
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and mode != "no range" else 0
+        start = 0
+        if byte_range and mode != "no range":
+            start = int(re.fullmatch(r"bytes=(\d+)-", byte_range)[1])
         rest = server.body[start:]
         self.send_response(206 if start else 200)
         if start:
@@ -55,8 +59,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
         sent = rest[: len(rest) * 3 // 10] if mode in ("cut", "stall") else rest
-        for place in range(0, len(sent), 100_000):
-            block = sent[place : place + 100_000]
+        for offset in range(0, len(sent), 100_000):
+            block = sent[offset : offset + 100_000]
             self.wfile.write(block)
             server.sent += len(block)
             if mode == "slow":
@@ -75,8 +79,12 @@ class Handler(BaseHTTPRequestHandler):
 
 def serve():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads, server.block_on_close = True, False
-    server.body, server.modes, server.asked, server.sent = BODY, ["normal"], [], 0
+    server.daemon_threads = True
+    server.block_on_close = False
+    server.body = BODY
+    server.modes = ["normal"]
+    server.requests = []
+    server.sent = 0
     server.released = threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(
@@ -119,26 +127,33 @@ def cache(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def thing(cache, host):
+def example(cache, host):
     """A plain file of known content that the official host serves."""
-    describe(f"{host.url}/some/thing.bin", BODY)
-    return cache / "thing.bin"
+    describe(f"{host.url}/some/example.bin", BODY)
+    return cache / "example.bin"
 
 
 def describe(url, body, **fields):
-    fields = {"title": "A thing", "licence": "none", "notebooks": ["01", "06"]} | fields
-    fields |= {"url": url, "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
+    """Write a `sources.toml` with one source, "example"; `fields` replace what `body` implies."""
+    source = {
+        "title": "An example",
+        "licence": "none",
+        "notebooks": ["01", "06"],
+        "url": url,
+        "bytes": len(body),
+        "sha256": hashlib.sha256(body).hexdigest(),
+    }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in (source | fields).items()]
     path = settings.ROOT / "data" / "sources.toml"
-    path.write_text("[thing]\n" + "\n".join(lines), encoding="utf-8")
+    path.write_text("[example]\n" + "\n".join(lines), encoding="utf-8")
 
 
 def fetch():
-    return downloads.fetch("thing", progress=False)
+    return downloads.fetch("example", progress=False)
 
 
 def refusal(call):
-    """Return what a call that must fail says, which is one line that names something to do."""
+    """Return the message of a call that must fail, which is one line that says what to do."""
     with pytest.raises(downloads.Unavailable) as caught:
         call()
     line = str(caught.value)
@@ -147,12 +162,12 @@ def refusal(call):
     return line
 
 
-def left(cache):
+def cached_files(cache):
     return sorted(path.name for path in cache.iterdir())
 
 
 def all_sent(host, expected=2_000_000):
-    """What the host has sent; it counts a block after sending it, so the reader may be a little ahead."""
+    """Return how many bytes the host has sent; it counts a block after the reader may have it."""
     for _ in range(100):
         if host.sent >= expected:
             break
@@ -160,240 +175,250 @@ def all_sent(host, expected=2_000_000):
     return host.sent
 
 
-def test_a_file_is_downloaded_once(thing, host):
-    assert fetch() == thing and thing.read_bytes() == BODY
-    assert fetch() == thing
-    assert [request.path for request in host.asked] == ["/some/thing.bin"]
-    assert left(thing.parent) == ["thing.bin"]
+def test_a_file_is_downloaded_once(example, host):
+    assert fetch() == example and example.read_bytes() == BODY
+    assert fetch() == example
+    assert [request.path for request in host.requests] == ["/some/example.bin"]
+    assert cached_files(example.parent) == ["example.bin"]
 
 
-def test_a_cut_off_line_is_resumed_and_nothing_sent_twice(thing, host):
+def test_a_broken_connection_is_resumed_and_nothing_sent_twice(example, host):
     host.modes = ["cut", "normal"]
     assert fetch().read_bytes() == BODY
-    assert [request.range for request in host.asked] == [None, "bytes=600000-"]
+    assert [request.range for request in host.requests] == [None, "bytes=600000-"]
     assert all_sent(host) == len(BODY)
 
 
-def test_a_line_cut_off_twice_is_resumed_by_the_next_call(thing, host):
+def test_a_connection_broken_twice_is_resumed_by_the_next_call(example, host):
     host.modes = ["cut"]
     # 30 % of 2.00 MB, then 30 % of the remaining 1.40 MB.
     assert "127.0.0.1 was cut off" in (line := refusal(fetch)) and "to resume at 1.0 MB" in line
-    assert (thing.parent / "thing.bin.part").read_bytes() == BODY[:1_020_000] and not thing.exists()
+    assert (example.parent / "example.bin.part").read_bytes() == BODY[
+        :1_020_000
+    ] and not example.exists()
     host.modes = ["normal"]
     assert fetch().read_bytes() == BODY
-    assert host.asked[-1].range == "bytes=1020000-" and all_sent(host) == len(BODY)
+    assert host.requests[-1].range == "bytes=1020000-" and all_sent(host) == len(BODY)
 
 
-def test_a_host_that_ignores_the_range_starts_over(thing, host):
+def test_a_host_that_ignores_the_range_starts_over(example, host):
     host.modes = ["cut", "no range"]
     assert fetch().read_bytes() == BODY
-    assert host.asked[-1].range == "bytes=600000-" and all_sent(
+    assert host.requests[-1].range == "bytes=600000-" and all_sent(
         host, 600_000 + len(BODY)
     ) == 600_000 + len(BODY)
 
 
-def test_a_host_that_names_no_length_is_believed_for_its_sha256(thing, host):
+def test_a_host_that_sends_no_length_is_checked_by_sha256(example, host):
     host.modes = ["no length"]
     assert fetch().read_bytes() == BODY
 
 
-def test_a_host_that_refuses_the_range_is_asked_for_everything(thing, host):
-    thing.with_name("thing.bin.part").write_bytes(BODY[:1000])
+def test_a_host_that_refuses_the_range_sends_everything(example, host):
+    example.with_name("example.bin.part").write_bytes(BODY[:1000])
     host.modes = ["range refused"]
     assert fetch().read_bytes() == BODY
-    assert [request.range for request in host.asked] == ["bytes=1000-", None]
+    assert [request.range for request in host.requests] == ["bytes=1000-", None]
 
 
-def test_an_archive_labelled_as_compressed_is_kept_as_it_is(thing, host):
+def test_an_archive_labelled_as_compressed_is_not_decompressed(example, host):
     host.modes = ["labelled"]
     assert fetch().read_bytes() == BODY
 
 
-def test_a_stall_counts_as_cut_off(thing, host, monkeypatch):
+def test_a_stalled_connection_counts_as_broken(example, host, monkeypatch):
     monkeypatch.setattr(downloads, "STALL_SECONDS", 0.3)
     host.modes = ["stall", "normal"]
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     assert fetch().read_bytes() == BODY
-    assert 0.3 < time.perf_counter() - began < 3 and len(host.asked) == 2
+    assert 0.3 < time.perf_counter() - start_time < 3 and len(host.requests) == 2
 
 
-def test_a_slow_but_steady_line_is_waited_for(thing, host, monkeypatch):
+def test_a_slow_but_steady_connection_is_not_given_up(example, host, monkeypatch):
     monkeypatch.setattr(downloads, "STALL_SECONDS", 0.6)
     monkeypatch.setattr(downloads, "ANSWER_SECONDS", 0.6)
     host.modes = ["slow"]
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     assert fetch().read_bytes() == BODY
-    assert time.perf_counter() - began > 0.9 and len(host.asked) == 1
+    assert time.perf_counter() - start_time > 0.9 and len(host.requests) == 1
 
 
-def test_a_silent_host_is_given_up(thing, host, monkeypatch):
+def test_a_silent_host_is_given_up(example, host, monkeypatch):
     assert downloads.ANSWER_SECONDS <= 4
     monkeypatch.setattr(downloads, "ANSWER_SECONDS", 1)
     host.modes = ["silent"]
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     assert "127.0.0.1 did not answer in 1 s" in refusal(fetch)
-    assert 0.9 < time.perf_counter() - began < 2
+    assert 0.9 < time.perf_counter() - start_time < 2
 
 
-def test_hanging_name_look_ups_are_known_within_five_seconds(cache, monkeypatch):
-    describe("http://data.example/thing.bin", BODY)
+def test_hanging_name_look_ups_end_within_five_seconds(cache, monkeypatch):
+    describe("http://data.example/example.bin", BODY)
     monkeypatch.setenv("COMPANION_MIRROR", "http://mirror.example/files/")
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: over.wait(30))
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     line = refusal(fetch)
     over.set()
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - start_time < 5
     assert "the mirror did not answer" in line and "data.example did not answer" in line
 
 
-def test_a_closed_port_is_known_at_once(cache, host):
-    describe(f"{host.url}/thing.bin", BODY)
+def test_a_closed_port_fails_at_once(cache, host):
+    describe(f"{host.url}/example.bin", BODY)
     host.server_close()
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     assert "127.0.0.1 cannot be reached" in refusal(fetch)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - start_time < 1
 
 
 @pytest.mark.parametrize("status", [404, 500])
-def test_an_error_status_is_named(thing, host, status):
+def test_an_error_status_is_named(example, host, status):
     host.modes = [status]
     assert f"127.0.0.1 answered {status}" in refusal(fetch)
-    assert left(thing.parent) == []
+    assert cached_files(example.parent) == []
 
 
 def test_a_proxy_is_used(cache, host, monkeypatch):
-    describe("http://data.example/thing.bin", BODY)
+    describe("http://data.example/example.bin", BODY)
     monkeypatch.setenv("http_proxy", host.url)
     assert fetch().read_bytes() == BODY
-    assert host.asked[0].path == "http://data.example/thing.bin"
+    assert host.requests[0].path == "http://data.example/example.bin"
 
 
-def test_a_wrong_file_is_removed_after_one_download(thing, host):
+def test_a_wrong_file_is_removed_after_one_download(example, host):
     host.body = BODY[:-1] + bytes([BODY[-1] ^ 1])
     line = refusal(fetch)
     assert "wrong sha256" in line and "removed" in line and "put the right file at" in line
-    assert left(thing.parent) == [] and len(host.asked) == 1
+    assert cached_files(example.parent) == [] and len(host.requests) == 1
 
 
-def test_a_wrong_file_that_came_in_two_pieces_is_removed(thing, host):
+def test_a_wrong_file_that_came_in_two_pieces_is_removed(example, host):
     host.body, host.modes = bytes(len(BODY)), ["cut", "normal"]
     assert "wrong sha256" in refusal(fetch)
-    assert left(thing.parent) == []
+    assert cached_files(example.parent) == []
 
 
-def test_a_page_instead_of_the_file_is_refused_before_it_is_read(thing, host):
+def test_a_page_instead_of_the_file_is_refused_before_it_is_read(example, host):
     host.body = b"<html>Log in to this network"
     assert "28 bytes, not 2,000,000" in refusal(fetch)
-    assert left(thing.parent) == []
+    assert cached_files(example.parent) == []
 
 
 @pytest.mark.parametrize("old", [bytes(1000), bytes(len(BODY)), bytes(len(BODY) + 1)])
-def test_an_old_part_that_proves_wrong_is_started_over(thing, host, old):
-    thing.with_name("thing.bin.part").write_bytes(old)
+def test_a_wrong_old_part_is_started_over(example, host, old):
+    example.with_name("example.bin.part").write_bytes(old)
     assert fetch().read_bytes() == BODY
-    assert host.asked[-1].range is None and left(thing.parent) == ["thing.bin"]
+    assert host.requests[-1].range is None and cached_files(example.parent) == ["example.bin"]
 
 
-def test_a_complete_part_needs_no_host(thing, host):
-    thing.with_name("thing.bin.part").write_bytes(BODY)
+def test_a_complete_part_needs_no_host(example, host):
+    example.with_name("example.bin.part").write_bytes(BODY)
     assert fetch().read_bytes() == BODY
-    assert host.asked == []
+    assert host.requests == []
 
 
-def test_a_damaged_file_in_the_cache_is_replaced(thing, host):
-    thing.write_bytes(BODY[:-1] + b"?")
+def test_a_damaged_file_in_the_cache_is_replaced(example, host):
+    example.write_bytes(BODY[:-1] + b"?")
     assert fetch().read_bytes() == BODY
-    thing.write_bytes(BODY[:-1])
+    example.write_bytes(BODY[:-1])
     host.modes = [404]
     line = refusal(fetch)
-    assert "wrong sha256" in line and "removed" in line and left(thing.parent) == []
+    assert "wrong sha256" in line and "removed" in line and cached_files(example.parent) == []
 
 
-def test_two_downloads_at_once_do_not_harm_each_other(thing, host):
+def test_two_downloads_at_once_do_not_harm_each_other(example, host):
     host.modes = ["slow"]
-    got = []
+    results = []
     threads = [
-        threading.Thread(target=lambda: got.append(fetch().read_bytes() == BODY)) for _ in range(3)
+        threading.Thread(target=lambda: results.append(fetch().read_bytes() == BODY))
+        for _ in range(3)
     ]
     for thread in threads:
         thread.start()
         time.sleep(0.1)
     for thread in threads:
         thread.join()
-    assert got == [True, True, True] and left(thing.parent) == ["thing.bin"]
+    assert results == [True, True, True] and cached_files(example.parent) == ["example.bin"]
 
 
 @pytest.mark.parametrize("as_url", [False, True])
-def test_a_mirror_folder_is_asked_first(thing, host, monkeypatch, tmp_path, as_url):
-    stick = tmp_path / "a stick"
-    stick.mkdir()
-    (stick / "thing.bin").write_bytes(BODY)
-    monkeypatch.setenv("COMPANION_MIRROR", stick.as_uri() if as_url else str(stick))
+def test_a_mirror_folder_is_used_first(example, host, monkeypatch, tmp_path, as_url):
+    usb_folder = tmp_path / "a USB stick"
+    usb_folder.mkdir()
+    (usb_folder / "example.bin").write_bytes(BODY)
+    monkeypatch.setenv("COMPANION_MIRROR", usb_folder.as_uri() if as_url else str(usb_folder))
     assert fetch().read_bytes() == BODY
-    assert host.asked == []
+    assert host.requests == []
 
 
-def test_a_mirror_folder_with_a_wrong_file_is_passed_over(thing, host, monkeypatch, tmp_path):
-    (tmp_path / "thing.bin").write_bytes(bytes(len(BODY)))
+def test_a_mirror_folder_with_a_wrong_file_is_skipped(example, host, monkeypatch, tmp_path):
+    (tmp_path / "example.bin").write_bytes(bytes(len(BODY)))
     monkeypatch.setenv("COMPANION_MIRROR", str(tmp_path))
     assert fetch().read_bytes() == BODY
-    thing.unlink()
+    example.unlink()
     host.modes = [404]
-    assert "the mirror has a different file (wrong sha256); 127.0.0.1 answered 404" in refusal(
-        fetch
-    )
-    assert left(thing.parent) == []
+    # The unfinished download stays: a bad mirror must not cost what has already arrived.
+    example.with_name("example.bin.part").write_bytes(BODY[:1_000_000])
+    line = refusal(fetch)
+    assert "the mirror has a different file (wrong sha256); 127.0.0.1 answered 404" in line
+    assert "to resume at 1.0 MB" in line
+    assert cached_files(example.parent) == ["example.bin.part"]
+    (tmp_path / "example.bin").write_bytes(BODY)
+    assert fetch().read_bytes() == BODY
+    assert cached_files(example.parent) == ["example.bin"]
 
 
-def test_a_mirror_url_is_asked_first(thing, host, mirror, monkeypatch):
+def test_a_mirror_url_is_used_first(example, host, mirror, monkeypatch):
     monkeypatch.setenv("COMPANION_MIRROR", f"{mirror.url}/files/")
     assert fetch().read_bytes() == BODY
-    assert [request.path for request in mirror.asked] == ["/files/thing.bin"] and host.asked == []
+    assert [request.path for request in mirror.requests] == [
+        "/files/example.bin"
+    ] and host.requests == []
 
 
-def test_a_mirror_url_that_fails_is_passed_over(thing, host, mirror, monkeypatch):
+def test_a_mirror_url_that_fails_is_skipped(example, host, mirror, monkeypatch):
     monkeypatch.setenv("COMPANION_MIRROR", mirror.url)
     mirror.body = bytes(len(BODY))
     assert fetch().read_bytes() == BODY
-    assert len(mirror.asked) == len(host.asked) == 1
+    assert len(mirror.requests) == len(host.requests) == 1
 
 
-def test_a_mirror_that_is_no_address_is_passed_over(thing, monkeypatch):
+def test_a_mirror_that_is_not_an_address_is_skipped(example, monkeypatch):
     monkeypatch.setenv("COMPANION_MIRROR", "http://[")
     assert fetch().read_bytes() == BODY
 
 
-def test_the_quick_profile_asks_no_host(thing, host, mirror, monkeypatch, tmp_path):
+def test_the_quick_profile_uses_no_network(example, host, mirror, monkeypatch, tmp_path):
     monkeypatch.setenv("COMPANION_PROFILE", "quick")
     monkeypatch.setenv("COMPANION_MIRROR", mirror.url)
-    assert "quick profile never touches the network" in refusal(lambda: downloads.locate("thing"))
+    assert "quick profile never touches the network" in refusal(lambda: downloads.locate("example"))
     monkeypatch.setenv("COMPANION_MIRROR", str(tmp_path))
-    (tmp_path / "thing.bin").write_bytes(BODY)
-    assert downloads.locate("thing").read_bytes() == BODY
+    (tmp_path / "example.bin").write_bytes(BODY)
+    assert downloads.locate("example").read_bytes() == BODY
     monkeypatch.delenv("COMPANION_MIRROR")
-    assert downloads.locate("thing") == thing
-    assert host.asked == mirror.asked == []
+    assert downloads.locate("example") == example
+    assert host.requests == mirror.requests == []
 
 
-def test_other_profiles_download(thing):
-    assert downloads.locate("thing") == thing and thing.read_bytes() == BODY
+def test_other_profiles_download(example):
+    assert downloads.locate("example") == example and example.read_bytes() == BODY
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_named_and_the_part_removed(thing):
-    part = thing.with_name("thing.bin.part")
+def test_a_full_disk_is_named_and_the_part_removed(example):
+    part = example.with_name("example.bin.part")
     part.symlink_to("/dev/full")
     line = refusal(fetch)
     assert line.startswith("disk full") and "needs 2 MB" in line
-    assert not part.is_symlink() and left(thing.parent) == []
+    assert not part.is_symlink() and cached_files(example.parent) == []
 
 
-def test_a_cache_that_cannot_be_written_is_named(thing, host, monkeypatch, tmp_path):
+def test_a_cache_that_cannot_be_written_is_named(example, host, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "file" / "cache"))
     assert "Not a directory" in refusal(fetch)
-    assert host.asked == []
+    assert host.requests == []
 
 
 MEMBERS = {"box/a.txt": b"alpha", "box/more/b.txt": b"beta", "box/unsup/c.txt": b"gamma"}
@@ -426,39 +451,41 @@ def archived(cache, host):
     def make(kind, body):
         host.body = body
         describe(f"{host.url}/box.{kind}", body, folder="box", skip=["*/unsup/*"])
-        return lambda: downloads.unpack("thing")
+        return lambda: downloads.unpack("example")
 
     return make
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
-def test_an_archive_is_unpacked_once_and_without_what_is_skipped(cache, host, archived, kind):
+def test_an_archive_is_unpacked_once_and_without_skipped_members(cache, host, archived, kind):
     unpack = archived(kind, packed(kind, MEMBERS))
     assert unpack() == cache / "box"
     files = {
         p.relative_to(cache).as_posix(): p.read_bytes() for p in (cache / "box").rglob("*.txt")
     }
     assert files == {"box/a.txt": b"alpha", "box/more/b.txt": b"beta"}
-    assert left(cache) == ["box", f"box.{kind}"]
+    assert cached_files(cache) == ["box", f"box.{kind}"]
     (cache / f"box.{kind}").unlink()
-    assert unpack() == downloads.locate("thing") == cache / "box" and len(host.asked) == 1
+    assert unpack() == downloads.locate("example") == cache / "box" and len(host.requests) == 1
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
 @pytest.mark.parametrize(
     "name", ["../escaped.txt", "box/../../../escaped.txt", "{tmp}/escaped.txt"]
 )
-def test_an_archive_that_climbs_out_is_refused(cache, archived, tmp_path, kind, name):
+def test_an_archive_that_writes_outside_is_refused(cache, archived, tmp_path, kind, name):
     members = MEMBERS | {name.format(tmp=tmp_path): b"escaped"}
     assert "outside" in refusal(archived(kind, packed(kind, members)))
     assert list(tmp_path.parent.rglob("escaped.txt")) == []
-    assert left(cache) == [f"box.{kind}"]
+    assert cached_files(cache) == [f"box.{kind}"]
 
 
 def test_a_link_that_leads_outside_is_refused(cache, archived, tmp_path):
     body = packed("tar.gz", {"box/out/escaped.txt": b"escaped"}, links=[("box/out", str(tmp_path))])
     assert "cannot be unpacked" in refusal(archived("tar.gz", body))
-    assert list(tmp_path.parent.rglob("escaped.txt")) == [] and left(cache) == ["box.tar.gz"]
+    assert list(tmp_path.parent.rglob("escaped.txt")) == [] and cached_files(cache) == [
+        "box.tar.gz"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -475,40 +502,143 @@ def test_an_archive_that_cannot_be_read_is_refused(cache, archived, kind, damage
         "other folder": packed(kind, {"bag/a.txt": b"alpha"}),
     }[damage]
     assert f"box.{kind} cannot be unpacked" in refusal(archived(kind, body))
-    assert left(cache) == [f"box.{kind}"]
+    assert cached_files(cache) == [f"box.{kind}"]
 
 
-@pytest.mark.parametrize("level", [0, 9])
-def test_an_archive_packed_anew_is_right_if_the_member_that_counts_is(cache, host, level):
-    content = b"Go.\tVe.\n" * 2_000
+CONTENT = b"Go.\tVe.\n" * 2_000
+
+
+@pytest.fixture
+def repacked(cache, host):
+    """Return a function that makes the host serve a zip archive other than the one described."""
+    original = packed("zip", {"box/pairs.txt": CONTENT})
+
+    def make(body):
+        host.body = body
+        describe(
+            f"{host.url}/box.zip",
+            original,
+            folder="box",
+            member="box/pairs.txt",
+            sha256=hashlib.sha256(CONTENT).hexdigest(),
+            member_bytes=len(CONTENT),
+        )
+        assert body != original
+        return lambda: downloads.unpack("example")
+
+    return make
+
+
+def unpacked_files(cache):
+    return [p.relative_to(cache).as_posix() for p in cache.rglob("*") if p.parent != cache]
+
+
+def test_an_archive_packed_again_gives_the_verified_member_and_no_other(cache, host, repacked):
+    others = {"run_me.py": b"print()", "box/run_me.py": b"print()", "BOX/PAIRS.TXT": b"other"}
+    for members in (
+        {"box/pairs.txt": CONTENT} | others,
+        others | {"box/pairs.txt": CONTENT, "../outside.txt": b"out"},
+    ):
+        unpack = repacked(packed("zip", members))
+        assert (unpack() / "pairs.txt").read_bytes() == CONTENT
+        assert unpacked_files(cache) == ["box/pairs.txt"]
+        assert list(cache.parent.rglob("outside.txt")) == []
+        (cache / "box" / "pairs.txt").unlink()
+        (cache / "box").rmdir()
+        (cache / "box.zip").unlink()
+    assert len(host.requests) == 2
+
+
+@pytest.mark.parametrize("mode", ["cut", "range refused", "no length", "no range"])
+def test_the_download_of_an_archive_packed_again_is_resumed(cache, host, repacked, mode):
+    body = packed("zip", {"box/pairs.txt": CONTENT, "box/more.bin": BODY[:300]})
+    unpack = repacked(body)
+    (cache / "box.zip.part").write_bytes(body[:200])
+    host.modes = [mode, "normal"]
+    assert (unpack() / "pairs.txt").read_bytes() == CONTENT
+    assert host.requests[0].range == "bytes=200-"
+    assert cached_files(cache) == ["box", "box.zip"]
+
+
+def test_a_longer_part_of_an_older_archive_is_started_over(cache, repacked):
+    unpack = repacked(packed("zip", {"box/pairs.txt": CONTENT, "box/a.txt": b"a"}))
+    (cache / "box.zip.part").write_bytes(BODY[:1_000])
+    assert (unpack() / "pairs.txt").read_bytes() == CONTENT
+
+
+def test_a_complete_part_of_an_archive_packed_again_needs_no_host(cache, host, repacked):
+    unpack = repacked(b"")
+    body = packed("zip", {"box/pairs.txt": CONTENT, "box/a.txt": b"a"})
+    (cache / "box.zip.part").write_bytes(body)
+    assert (unpack() / "pairs.txt").read_bytes() == CONTENT
+    assert host.requests == []
+
+
+def stored_as(method):
+    """Return an archive whose member has the right content, but an unusual compression."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
-        archive.writestr("box/pairs.txt", content)
-    host.body = file.getvalue()
-    describe(f"{host.url}/box.zip", host.body, folder="box", member="box/pairs.txt")
-    path = settings.ROOT / "data" / "sources.toml"
-    told = path.read_text(encoding="utf-8")
-    path.write_text(
-        told.replace(hashlib.sha256(host.body).hexdigest(), hashlib.sha256(content).hexdigest()),
-        encoding="utf-8",
-    )
-    assert (downloads.unpack("thing") / "pairs.txt").read_bytes() == content
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("box/pairs.txt", CONTENT)
+    return file.getvalue()
+
+
+def encrypted():
+    """Return an archive that calls its member encrypted, in the directory at its end."""
+    body = bytearray(packed("zip", {"box/pairs.txt": CONTENT}))
+    body[body.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(body)
 
 
 @pytest.mark.parametrize(
-    "members", [{"box/pairs.txt": b"changed"}, {"box/other.txt": b"right"}, None]
+    "body",
+    [
+        packed("zip", {"box/pairs.txt": CONTENT[:-1] + b"?"}),
+        packed("zip", {"box/pairs.txt": CONTENT + b"?"}),
+        packed("zip", {"box/other.txt": CONTENT}),
+        packed("zip", {"BOX/PAIRS.TXT": CONTENT}),
+        encrypted(),
+        packed("zip", {"box/pairs.txt": CONTENT, "box/b.txt": b""})[:-30],
+        stored_as(zipfile.ZIP_BZIP2),
+        stored_as(zipfile.ZIP_LZMA),
+        b"not an archive",
+    ],
+    ids=["changed", "longer", "missing", "capital", "encrypted", "cut", "bzip2", "lzma", "text"],
 )
-def test_an_archive_without_the_right_member_is_refused(cache, host, members):
-    host.body = packed("zip", members) if members else b"no archive at all"
-    describe(f"{host.url}/box.zip", host.body, folder="box", member="box/pairs.txt")
+def test_an_archive_without_the_right_member_is_refused(cache, repacked, body):
+    assert "wrong sha256" in refusal(repacked(body))
+    assert cached_files(cache) == []
+
+
+def test_a_zip_bomb_is_not_expanded(cache, repacked):
+    content = bytes(300_000_000)
+    bomb = packed("zip", {"box/pairs.txt": content})
+    unpack = repacked(bomb)
+    del content
+    # The cap on the archive alone would refuse it; here the limit on its member has to.
     path = settings.ROOT / "data" / "sources.toml"
-    told = path.read_text(encoding="utf-8")
-    path.write_text(
-        told.replace(hashlib.sha256(host.body).hexdigest(), hashlib.sha256(b"right").hexdigest()),
-        encoding="utf-8",
-    )
-    assert "sha256" in refusal(fetch)
-    assert left(cache) == []
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"(?m)^bytes = .*", f"bytes = {len(bomb)}", text), encoding="utf-8")
+    tracemalloc.start()
+    assert "wrong sha256" in refusal(unpack)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+    assert cached_files(cache) == []
+
+
+@pytest.mark.parametrize("mode", ["normal", "no length"])
+def test_an_archive_far_larger_than_expected_is_refused(cache, host, repacked, mode):
+    unpack = repacked(packed("zip", {"box/pairs.txt": CONTENT, "box/large.bin": BODY}))
+    host.modes = [mode]
+    assert re.search("has a different file|sent more than", refusal(unpack))
+    assert cached_files(cache) == []
+
+
+def test_a_host_that_never_stops_sending_does_not_fill_the_disk(example, host):
+    host.body = BODY * 3
+    host.modes = ["no length"]
+    assert "sent more than 2,000,000 bytes" in refusal(fetch)
+    assert cached_files(example.parent) == []
 
 
 def program(code):
@@ -526,19 +656,19 @@ def program(code):
     )
 
 
-def test_a_killed_extraction_is_not_believed(cache, archived):
+def test_a_killed_extraction_is_not_used(cache, archived):
     unpack = archived("tar.gz", packed("tar.gz", MEMBERS))
-    killed = program("Path.rename = lambda *args: os._exit(9)\ndownloads.unpack('thing')")
+    killed = program("Path.rename = lambda *args: os._exit(9)\ndownloads.unpack('example')")
     assert killed.wait(20) == 9
-    aside = next(cache.glob("box.unpacking-*"))
-    assert (aside / "box" / "a.txt").read_bytes() == b"alpha" and not (cache / "box").exists()
+    temporary = next(cache.glob("box.unpacking-*"))
+    assert (temporary / "box" / "a.txt").read_bytes() == b"alpha" and not (cache / "box").exists()
     assert unpack() == cache / "box" and (cache / "box" / "more" / "b.txt").read_bytes() == b"beta"
     # Another process might still be at work there; after two hours none is.
-    assert aside.exists()
-    os.utime(aside, (time.time() - 7200,) * 2)
+    assert temporary.exists()
+    os.utime(temporary, (time.time() - 7200,) * 2)
     (cache / "box").rename(cache / "old")
     unpack()
-    assert left(cache) == ["box", "box.tar.gz", "old"]
+    assert cached_files(cache) == ["box", "box.tar.gz", "old"]
 
 
 def test_two_extractions_at_once_do_not_harm_each_other(cache, archived, monkeypatch):
@@ -551,30 +681,35 @@ def test_two_extractions_at_once_do_not_harm_each_other(cache, archived, monkeyp
         assert unpack() == cache / "box"
 
     monkeypatch.setattr(downloads, "_extract", overtaken)
-    assert unpack() == cache / "box" and left(cache) == ["box", "box.tar.gz"]
+    assert unpack() == cache / "box" and cached_files(cache) == ["box", "box.tar.gz"]
 
 
-def test_make_data_says_what_came_and_what_is_there(archived, capsys):
+def test_make_data_says_what_was_downloaded_and_what_is_cached(archived, capsys):
     archived("tar.gz", packed("tar.gz", MEMBERS))
     assert downloads.main() == 0
-    said = capsys.readouterr().out
-    assert "A thing" in said and "01 06" in said and "MB/s" in said and "unpacked in" in said
+    output = capsys.readouterr().out
+    assert (
+        "An example" in output
+        and "01 06" in output
+        and "MB/s" in output
+        and "unpacked in" in output
+    )
     assert downloads.main() == 0
-    said = capsys.readouterr().out
-    assert re.search(r"01 06 +there", said) and "MB/s" not in said
+    output = capsys.readouterr().out
+    assert re.search(r"01 06 +cached", output) and "MB/s" not in output
 
 
-def test_make_data_says_what_is_missing_and_why(thing, host, capsys):
+def test_make_data_says_what_is_missing_and_why(example, host, capsys):
     host.modes = [404]
     assert downloads.main() == 1
-    said = " ".join(capsys.readouterr().out.split())
-    assert "MISSING, samples are used instead" in said and "answered 404" in said
+    output = " ".join(capsys.readouterr().out.split())
+    assert "MISSING, samples are used instead" in output and "answered 404" in output
 
 
-def test_control_c_keeps_the_part_and_says_how_to_go_on(thing, host):
+def test_control_c_keeps_the_part_and_says_how_to_resume(example, host):
     host.modes = ["stall"]
     stopped = program("sys.exit(downloads.main())")
-    part = thing.with_name("thing.bin.part")
+    part = example.with_name("example.bin.part")
     deadline = time.monotonic() + 10
     while not (part.is_file() and part.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -596,13 +731,15 @@ def test_the_projects_sources_are_complete():
             and set(source.notebooks) <= set(NOTEBOOKS)
         )
         assert entries[name]["sha256"] == source.sha256
+        assert bool(source.member) == bool(source.member_bytes)
+        assert not source.member or (source.file.suffix == ".zip" and source.folder)
 
 
 NOTEBOOKS = [f"{number:02}" for number in range(1, 11)]
 
 
 @pytest.mark.parametrize(
-    ("name", "kept"),
+    ("name", "unpacked"),
     [
         ("aclImdb/train/pos/0_9.txt", True),
         ("aclImdb/test/neg/9_1.txt", True),
@@ -610,9 +747,9 @@ NOTEBOOKS = [f"{number:02}" for number in range(1, 11)]
         ("aclImdb/train/unsupBow.feat", False),
     ],
 )
-def test_the_unlabelled_reviews_are_skipped(monkeypatch, tmp_path, name, kept):
+def test_the_unlabelled_reviews_are_skipped(tmp_path, name, unpacked):
     source = downloads.sources()["imdb"]
     archive = tmp_path / "aclImdb_v1.tar.gz"
     archive.write_bytes(packed("tar.gz", {name: b"text", "aclImdb/README": b"read"}))
     downloads._extract(archive, tmp_path, source)
-    assert (tmp_path / name).exists() == kept
+    assert (tmp_path / name).exists() == unpacked

@@ -1,4 +1,4 @@
-"""The quick part of what `tests/proofs` tries at length: see docs/durability.md."""
+"""The short form of what `tests/proofs` tries at length: see docs/durability.md."""
 
 import os
 import shutil
@@ -19,26 +19,26 @@ from utils.errors import CompanionError
 
 @pytest.fixture
 def runs(tmp_path):
-    """The folder that `isolated` names for runs."""
+    """The folder that `isolated` sets for runs."""
     return tmp_path / "runs"
 
 
 def fill(monkeypatch, *folders):
-    """Let some folders, and what lies in them, look as if they stood on full disks."""
-    usage = shutil.disk_usage
+    """Make some folders, and what lies in them, look as if they were on full disks."""
+    disk_usage = shutil.disk_usage
 
-    def told(place):
-        full = any(place.is_relative_to(folder) for folder in folders)
-        return SimpleNamespace(free=4_000_000) if full else usage(place)
+    def fake_usage(path):
+        full = any(path.is_relative_to(folder) for folder in folders)
+        return SimpleNamespace(free=4_000_000) if full else disk_usage(path)
 
-    monkeypatch.setattr(settings.shutil, "disk_usage", told)
+    monkeypatch.setattr(settings.shutil, "disk_usage", fake_usage)
 
 
 def test_runs_on_a_full_disk_go_elsewhere_and_one_line_says_so(monkeypatch, runs, capsys):
     fill(monkeypatch, runs)
     notebook.start("99_test")
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1 and "disk full, 4 MB free" in said and "COMPANION_RUNS" in said
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1 and "disk full, 4 MB free" in line and "COMPANION_RUNS" in line
     folder = settings.output_dir("models")
     assert folder.is_dir() and not folder.is_relative_to(runs)
     assert settings.output_dir("models") == folder, "one spare folder a kernel"
@@ -64,10 +64,9 @@ def test_runs_that_cannot_be_written_go_elsewhere(monkeypatch, runs, capsys, kin
 
         monkeypatch.setattr(settings.tempfile, "TemporaryFile", refuse)
     folder = settings.output_dir()
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1 and said.startswith(
-        f"{settings.display_path(runs)} cannot be used ("
-    )
+    line = capsys.readouterr().out
+    assert line.count("\n") == 1
+    assert line.startswith(f"{settings.display_path(runs)} cannot be used (")
     assert folder.is_dir() and not folder.is_relative_to(runs)
     shutil.rmtree(folder.parent)
 
@@ -85,7 +84,9 @@ def test_where_no_disk_takes_anything_lines_say_so_and_the_leaderboard_stays(
     assert [line.partition(" is not saved")[0] for line in lines] == ["model", "summary.json"]
     assert all(line.endswith("the notebook goes on.") for line in lines)
     assert [row["accuracy"] for row in results.leaderboard(data="sample")] == [0.5]
-    with pytest.raises(CompanionError, match=r"model.keras cannot be kept \(.*run this cell again"):
+    with pytest.raises(
+        CompanionError, match=r"model.keras cannot be saved \(.*run this cell again"
+    ):
         settings.output_path("model.keras")
     runs.unlink()
     assert settings.output_path("model.keras") == runs / "99_test" / "model.keras"
@@ -113,8 +114,8 @@ def test_a_roomy_runs_folder_is_used_silently(runs, capsys):
     ],
 )
 def test_only_what_a_clock_decides_is_left_out(text, expected):
-    found = common.timeless(text)
-    assert [line.split() for line in found] == [line.split() for line in expected]
+    lines = common.timeless(text)
+    assert [line.split() for line in lines] == [line.split() for line in expected]
 
 
 def test_numbers_of_two_summaries_must_agree_unless_they_are_times():
@@ -140,7 +141,7 @@ from utils import tracking
 run = tracking.start("cut", {})
 for epoch in range(4):
     run.log({"epoch/epoch": epoch})
-# What is younger than `tracking.FLUSH_SECONDS` may be lost; left to itself, wandb would keep all of this.
+# What is younger than `tracking.FLUSH_SECONDS` may be lost; by default wandb would lose all of it.
 time.sleep(1)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -154,7 +155,7 @@ def test_what_was_logged_outlives_a_kill(runs):
     env = common.environment(runs, PYTHONPATH=str(common.ROOT))
     done = subprocess.run([sys.executable, "-c", KILLED], cwd=common.ROOT, env=env)
     assert done.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 10  # wandb's own process writes what it got
+    deadline = time.monotonic() + 10  # wandb has a process of its own, which is still writing
     while len(kills.logged(runs)) < 4 and time.monotonic() < deadline:
         time.sleep(0.2)
     assert sorted((name, epoch) for name, epoch, _ in kills.logged(runs)) == [
@@ -163,9 +164,10 @@ def test_what_was_logged_outlives_a_kill(runs):
 
 
 def test_a_number_of_devices_that_cannot_be_is_refused(monkeypatch):
-    for asked in ("0", "two", "65", "-1"):
-        monkeypatch.setenv("COMPANION_DEVICES", asked)
+    for text in ("0", "two", "65", "-1"):
+        monkeypatch.setenv("COMPANION_DEVICES", text)
         with pytest.raises(
-            CompanionError, match=f"COMPANION_DEVICES={asked} is no number of devices"
+            CompanionError,
+            match=f"COMPANION_DEVICES={text} is not a number of devices: use 1 to 64",
         ):
             notebook.start("99_test")

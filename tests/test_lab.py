@@ -1,6 +1,6 @@
 """JupyterLab as a reader uses it: open notebook 06, Run All, move a slider and see the text change.
 
-It takes a minute or two, so it runs where COMPANION_BROWSER is set: by `make browser`, not by `make test`.
+It takes a minute or two, so it runs only if COMPANION_BROWSER is set, as by `make browser`.
 """
 
 import os
@@ -22,16 +22,16 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: install chromium"),
 ]
 NOTEBOOK = "06_text_generation"
-# Menus by the names of their commands: what they are called on screen changes with version and language.
+# By the name of the command: the text of the menu depends on version and language.
 RUN_ALL = """() => {
   const done = window.jupyterapp.commands.execute("notebook:run-all-cells");
-  done.then(right => { window.ran = right; }, error => { window.ran = String(error); });
+  done.then(succeeded => { window.ran = succeeded; }, error => { window.ran = String(error); });
 }"""
 
 
 @pytest.fixture
 def lab(tmp_path):
-    """A JupyterLab on a copy of the project, so that nothing is written into the stored notebook."""
+    """A JupyterLab on a copy of the project, so that the stored notebook does not change."""
     for folder in ("utils", "data/lexicon", "notebooks"):
         shutil.copytree(settings.ROOT / folder, tmp_path / "project" / folder)
     shutil.copy(settings.ROOT / "data" / "sources.toml", tmp_path / "project" / "data")

@@ -1,6 +1,10 @@
-"""What notebooks define in the open: equal to the version in utils, and clear about bad input."""
+"""Functions and classes that notebooks define: equal to their versions in utils, clear errors."""
 
 import ast
+import importlib.util
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import keras
@@ -16,33 +20,30 @@ from utils.text import END_TOKEN, START_TOKEN, standardize_target
 
 
 def define(stem: str, *names: str, **known) -> dict:
-    """Take functions and classes of these names out of a notebook, with others of the same cells.
+    """Run the definitions of a notebook's cells that define `names`; return these by name.
 
-    What they use beyond the notebook's imports, such as its `cfg`, is passed in as `known`. What they
-    register with Keras under a name of ours is forgotten.
+    The notebook's imports are run too. Any other variable that the definitions use, such as its
+    `cfg`, is passed in as `known`. Keras registrations that replace those of utils are undone.
     """
-    ours = dict(keras.saving.get_custom_objects())
+    registered = dict(keras.saving.get_custom_objects())
     notebook = nbformat.read(settings.ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
     code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     tree = ast.parse(code_cells[1].source)
     tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    found = {}
-    exec(compile(tree, stem, "exec"), found)  # the notebook's own imports
-    found |= known
+    namespace = {}
+    exec(compile(tree, stem, "exec"), namespace)
+    namespace |= known
     for cell in code_cells:
-        starts = [
-            start
-            for name in names
-            for start in (f"def {name}(", f"class {name}(", f"class {name}:")
-        ]
+        starts = []
+        for name in names:
+            starts += [f"def {name}(", f"class {name}(", f"class {name}:"]
         if any(start in cell.source for start in starts):
             tree = ast.parse(cell.source)
-            tree.body = [
-                node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
-            ]
-            exec(compile(tree, stem, "exec"), found)
-    keras.saving.get_custom_objects().update(ours)
-    return {name: found[name] for name in names}
+            definitions = ast.FunctionDef | ast.ClassDef
+            tree.body = [node for node in tree.body if isinstance(node, definitions)]
+            exec(compile(tree, stem, "exec"), namespace)
+    keras.saving.get_custom_objects().update(registered)
+    return {name: namespace[name] for name in names}
 
 
 @pytest.mark.parametrize(
@@ -63,16 +64,17 @@ def test_notebook_03_and_utils_have_the_same_layers(name, sizes, inputs):
         layer.build(inputs.shape)
     assert [w.shape for w in theirs.weights] == [w.shape for w in ours.weights]
     ours.set_weights(theirs.get_weights())
-    masks = [None] if name == "PositionalEmbedding" else [None, np.arange(7)[None] < [[4], [7]]]
-    for mask in masks:
-        given = {} if mask is None else {"mask": mask}
-        np.testing.assert_array_equal(ours(inputs, **given), theirs(inputs, **given))
-    np.testing.assert_array_equal(
-        ours.compute_mask(inputs, None) if name == "PositionalEmbedding" else True,
-        theirs.compute_mask(inputs, None) if name == "PositionalEmbedding" else True,
-    )
-    config = {key: value for key, value in theirs.get_config().items() if key != "name"}
-    assert config == {key: value for key, value in ours.get_config().items() if key != "name"}
+    if name == "PositionalEmbedding":
+        np.testing.assert_array_equal(ours(inputs), theirs(inputs))
+        np.testing.assert_array_equal(ours.compute_mask(inputs), theirs.compute_mask(inputs))
+    else:
+        for mask in (None, np.arange(7)[None] < [[4], [7]]):
+            np.testing.assert_array_equal(ours(inputs, mask=mask), theirs(inputs, mask=mask))
+    assert config_without_name(theirs) == config_without_name(ours)
+
+
+def config_without_name(layer):
+    return {key: value for key, value in layer.get_config().items() if key != "name"}
 
 
 def test_notebook_04_and_utils_have_the_same_gru():
@@ -104,91 +106,95 @@ def test_notebook_04_steps_as_keras_does():
 
 
 def test_notebook_05_and_utils_have_the_same_decoder():
-    theirs = define("05_transformer_translation", "TransformerDecoder")["TransformerDecoder"](
-        8, 16, 2
-    )
-    ours, random = transformer.TransformerDecoder(8, 16, 2), np.random.default_rng(0)
-    written, read = (random.normal(size=(2, length, 8)).astype("float32") for length in (5, 7))
+    cells = define("05_transformer_translation", "TransformerDecoder")
+    theirs = cells["TransformerDecoder"](8, 16, 2)
+    ours = transformer.TransformerDecoder(8, 16, 2)
+    rng = np.random.default_rng(0)
+    target = rng.normal(size=(2, 5, 8)).astype("float32")
+    source = rng.normal(size=(2, 7, 8)).astype("float32")
     for layer in (theirs, ours):
-        layer(written, read)
-    ours.set_weights([w + random.normal(size=w.shape) / 3 for w in ours.get_weights()])
+        layer(target, source)
+    ours.set_weights([w + rng.normal(size=w.shape) / 3 for w in ours.get_weights()])
     theirs.set_weights(ours.get_weights())
     masks = {
         "inputs_mask": np.arange(5)[None] < [[5], [3]],
         "encoded_mask": np.arange(7)[None] < [[4], [7]],
     }
-    for given in ({}, masks):
-        np.testing.assert_array_equal(ours(written, read, **given), theirs(written, read, **given))
-    config = {key: value for key, value in theirs.get_config().items() if key != "name"}
-    assert config == {key: value for key, value in ours.get_config().items() if key != "name"}
+    for arguments in ({}, masks):
+        np.testing.assert_array_equal(
+            ours(target, source, **arguments), theirs(target, source, **arguments)
+        )
+    assert config_without_name(theirs) == config_without_name(ours)
 
 
-def shaken(model, seed=0):
-    """Give a model weights that make it write different things, the same on every backend."""
-    random = np.random.default_rng(seed)
+def randomized(model, seed=0):
+    """Set weights with which the model generates varied tokens, the same on any backend."""
+    rng = np.random.default_rng(seed)
     for weight in model.weights:
-        drawn = random.normal(size=weight.shape)
-        weight.assign(drawn if len(weight.shape) > 1 else ("gamma" in weight.path) + 0.1 * drawn)
+        noise = rng.normal(size=weight.shape)
+        weight.assign(noise if len(weight.shape) > 1 else ("gamma" in weight.path) + 0.1 * noise)
     return model
 
 
 @pytest.fixture
 def translator():
-    """Notebook 05's model, small and with weights that make it write different things, and its writer."""
+    """Return notebook 05's model, small and with random weights, and its two decoding functions."""
     cells = define("05_transformer_translation", "build_transformer", "writer")
     cells["build_transformer"].__globals__["cfg"] = SimpleNamespace(
         dim=8, dense=16, heads=2, blocks=2, dropout=0.1, places=60
     )
     keras.utils.set_random_seed(4)
-    model = shaken(cells["build_transformer"](20, 25), seed=1)
+    model = randomized(cells["build_transformer"](20, 25), seed=1)
     return model, *cells["writer"](model)
 
 
 ROWS = tf.ragged.constant([[5, 6, 7], [4], [9, 8, 3, 3, 12], [2, 2]], dtype="int64")
 
 
-def test_kept_keys_and_values_write_what_the_whole_prefix_writes(translator):
+def test_notebook_05_decodes_from_its_cache_as_from_the_whole_prefix(translator):
     model, begin, step = translator
     together = decoding.greedy_search(step, begin(ROWS.to_tensor()), 2, 3, 12)
-    for row, found in zip(ROWS.numpy(), together, strict=True):
-        written = [2]
-        while len(written) < 13 and (len(written) == 1 or written[-1] != 3):
-            logits = model.predict([row[None], np.array([written])], verbose=0)
-            written.append(int(logits[0, -1].argmax()))
-        assert [i for i in found if i] == [i for i in written[1:] if i]
+    for row, from_cache in zip(ROWS.numpy(), together, strict=True):
+        generated = [2]
+        while len(generated) < 13 and (len(generated) == 1 or generated[-1] != 3):
+            logits = model.predict([row[None], np.array([generated])], verbose=0)
+            generated.append(int(logits[0, -1].argmax()))
+        assert [i for i in from_cache if i] == [i for i in generated[1:] if i]
     assert len({tuple(row) for row in together}) > 1
 
 
-def test_a_beam_over_kept_keys_and_values(translator):
+def test_notebook_05_searches_beams_from_its_cache(translator):
     model, begin, step = translator
     state = begin(ROWS.to_tensor())
     greedy = decoding.greedy_search(step, state, 2, 3, 12)
     np.testing.assert_array_equal(decoding.beam_search(step, state, 2, 3, 12, num_beams=1), greedy)
 
-    def worth(row, found):
-        """Log-probability by the whole model, which keeps nothing."""
-        found = [int(i) for i in found if i]
-        logits = model.predict([row[None], np.array([[2, *found[:-1]]])], verbose=0)[0]
-        chances = np.asarray(keras.ops.log_softmax(logits, axis=-1))
-        return sum(chances[place, token] for place, token in enumerate(found))
+    def log_probability(row, tokens):
+        """Score a sequence with the whole model, without a cache."""
+        tokens = np.trim_zeros(tokens, "b")
+        logits = model.predict([row[None], np.array([[2, *tokens[:-1]]])], verbose=0)[0]
+        log_probabilities = np.asarray(keras.ops.log_softmax(logits, axis=-1))
+        return sum(log_probabilities[position, token] for position, token in enumerate(tokens))
 
     wide = decoding.beam_search(step, state, 2, 3, 12, num_beams=6, length_penalty=0.0)
-    gains = [
-        worth(row, w) - worth(row, g) for row, w, g in zip(ROWS.numpy(), wide, greedy, strict=True)
-    ]
+    gains = []
+    for row, by_beams, by_greedy in zip(ROWS.numpy(), wide, greedy, strict=True):
+        gains.append(log_probability(row, by_beams) - log_probability(row, by_greedy))
     assert min(gains) > -1e-4 and max(gains) > 0.1
 
 
-@pytest.mark.parametrize("padded", [0, 7])
-def test_the_whole_transformer_sees_neither_future_nor_padding(translator, padded):
+@pytest.mark.parametrize("num_padding", [0, 7])
+def test_notebook_05_attends_to_neither_future_nor_padding(translator, num_padding):
     model, *_ = translator
-    ids, written = ROWS.to_tensor().numpy(), np.array([[2, 5, 9, 14, 7]] * 4)
-    plain = model.predict([ids, written], verbose=0)
-    changed = written.copy()
+    source = ROWS.to_tensor().numpy()
+    target = np.array([[2, 5, 9, 14, 7]] * 4)
+    plain = model.predict([source, target], verbose=0)
+    changed = target.copy()
     changed[:, 3:] = 20
-    np.testing.assert_array_equal(model.predict([ids, changed], verbose=0)[:, :3], plain[:, :3])
-    wider = [np.pad(ids, ((0, 0), (0, padded))), np.pad(written, ((0, 0), (0, padded)))]
-    np.testing.assert_allclose(model.predict(wider, verbose=0)[:, :5], plain, atol=1e-3)
+    outputs = model.predict([source, changed], verbose=0)
+    np.testing.assert_array_equal(outputs[:, :3], plain[:, :3])
+    padded = [np.pad(ids, ((0, 0), (0, num_padding))) for ids in (source, target)]
+    np.testing.assert_allclose(model.predict(padded, verbose=0)[:, :5], plain, atol=1e-3)
 
 
 @pytest.fixture
@@ -198,21 +204,21 @@ def vectors(tmp_path):
     return path
 
 
-def test_word_vectors_are_read_and_covered(vectors):
+def test_word_vectors_are_read_and_their_coverage_counted(vectors):
     cells = define("02_sequence_models", "read_vectors", "coverage")
-    found = cells["read_vectors"](vectors, {"film", "the", "zebra", ". . ."})
-    assert {word: row.tolist() for word, row in found.items()} == {
+    embeddings = cells["read_vectors"](vectors, {"film", "the", "zebra", ". . ."})
+    assert {word: row.tolist() for word, row in embeddings.items()} == {
         "the": pytest.approx([0.1, 0.2]),
         "film": [-1, 2.5],
         ". . .": [3, 4],
     }
     cells["coverage"].__globals__["vocabulary"] = ["", "[UNK]", "the", "film", "zebra"]
-    # Padding and unknown, however frequent, count neither as words nor as text.
-    words, text = cells["coverage"](found, np.array([900, 80, 6, 3, 1]))
+    # Padding and unknown tokens, however frequent, are not counted.
+    words, text = cells["coverage"](embeddings, np.array([900, 80, 6, 3, 1]))
     assert (words, text) == (pytest.approx(2 / 3), pytest.approx(9 / 10))
 
 
-def test_cut_off_word_vectors_are_named(vectors):
+def test_a_truncated_file_of_word_vectors_is_reported(vectors):
     vectors.write_text(vectors.read_text() + "dull 0.5", encoding="utf-8")
     read = define("02_sequence_models", "read_vectors")["read_vectors"]
     with pytest.raises(
@@ -238,29 +244,29 @@ TINY = {
     ),
     "vocabulary": ["w"] * 20,
 }
-READERS = ("classifier", "bidirectional", "one_hot_vectors", "embed")
-PLACES = ("sinusoids", "ScaledEmbedding", "SinusoidalEmbedding", "classifier")
+SEQUENCE_NAMES = ("classifier", "bidirectional", "one_hot_vectors", "embed")
+POSITION_NAMES = ("sinusoids", "ScaledEmbedding", "SinusoidalEmbedding", "classifier")
 MODELS = {
     "02 embedding": (
         "02_sequence_models",
-        READERS,
+        SEQUENCE_NAMES,
         lambda c: c.classifier(c.bidirectional(), c.embed()),
     ),
     "02 one-hot": (
         "02_sequence_models",
-        READERS,
+        SEQUENCE_NAMES,
         lambda c: c.classifier(c.bidirectional(), c.one_hot_vectors),
     ),
     "03 learned places": (
         "03_transformer_encoder",
-        PLACES,
+        POSITION_NAMES,
         lambda c: c.classifier(
             transformer.PositionalEmbedding(8, 20, 8), transformer.TransformerEncoder(8, 16, 2)
         ),
     ),
     "03 sinusoids": (
         "03_transformer_encoder",
-        PLACES,
+        POSITION_NAMES,
         lambda c: c.classifier(
             c.SinusoidalEmbedding(20, 8), transformer.TransformerEncoder(8, 16, 2)
         ),
@@ -275,12 +281,27 @@ MODELS = {
 }
 
 
+@pytest.mark.tensorflow
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
+def test_two_models_learn_on_jax():
+    """The GRU translator and the language model; KERAS_BACKEND=jax tests all of them."""
+    selected = [f"{__file__}::test_models_learn_on_other_backends[{name}]" for name in ("04", "06")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *selected],
+        cwd=settings.ROOT,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.skipif(
     keras.backend.backend() == "tensorflow", reason="nbval trains them on TensorFlow"
 )
 @pytest.mark.parametrize("name", MODELS)
 def test_models_learn_on_other_backends(name):
-    """Reviews are good where they begin with a 2; what is written counts up from its first word."""
+    """Reviews are positive if they start with a 2; the next token is always one more."""
     keras.utils.set_random_seed(0)
     stem, names, build = MODELS[name]
     model = build(SimpleNamespace(**define(stem, *names, **TINY)))
@@ -289,18 +310,18 @@ def test_models_learn_on_other_backends(name):
         ids = np.random.default_rng(0).integers(3, 20, (64, 6))
         ids[:, 0] = 1 + good
         model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy")
-        given = {"x": ids, "y": good}
+        arguments = {"x": ids, "y": good}
     else:
         ids = np.random.default_rng(0).integers(4, 14, (64, 1)) + np.arange(7)
         ids[::2, 5:] = 0
-        asked = ids[:, 1:]
+        target = ids[:, 1:]
         seq2seq.compile_seq2seq(model, 0.02, 12 * 8)
-        given = {
+        arguments = {
             "x": [ids, ids[:, :-1]][-len(model.inputs) :],
-            "y": asked,
-            "sample_weight": asked != 0,
+            "y": target,
+            "sample_weight": target != 0,
         }
-    losses = model.fit(**given, batch_size=8, epochs=12, verbose=0).history["loss"]
+    losses = model.fit(**arguments, batch_size=8, epochs=12, verbose=0).history["loss"]
     assert losses[-1] < 0.5 * losses[0], losses
 
 
@@ -309,7 +330,7 @@ WORDS = ["", "[UNK]", START_TOKEN, END_TOKEN, *"abcdefgh"]
 
 @pytest.fixture
 def generation():
-    """The functions of notebook 06 over a language of eight words."""
+    """Return the functions of notebook 06, with a vocabulary of eight words."""
     cells = define(
         "06_text_generation", "language_model", "batches", "writer", "read", "TextGenerator"
     )
@@ -331,25 +352,26 @@ def generation():
     )
 
 
-def test_the_language_model_sees_no_future(generation):
-    model, ids = shaken(generation.model), np.array([[2, 5, 6, 7, 8, 9], [2, 4, 4, 4, 4, 4]])
+def test_notebook_06_does_not_attend_to_the_future(generation):
+    model = randomized(generation.model)
+    ids = np.array([[2, 5, 6, 7, 8, 9], [2, 4, 4, 4, 4, 4]])
     changed = ids.copy()
     changed[:, 3:] = 11
     before, after = (model.predict(rows, verbose=0)[:, :3] for rows in (ids, changed))
     np.testing.assert_array_equal(before, after)
 
 
-def test_the_language_model_writes_the_same_with_what_it_keeps(generation):
-    model = shaken(generation.model)
+def test_notebook_06_decodes_from_its_cache_as_from_the_whole_prefix(generation):
+    model = randomized(generation.model)
     begin, step = generation.writer(model)
-    prompts = np.array([[2, 5, 6], [2, 9, 4], [2, 11, 11]])
-    together = decoding.sample(step, begin(3), prompts, 3, 9, 0, temperature=0)
-    for prompt, found in zip(prompts, together, strict=True):
-        written = prompt.tolist()
-        while len(written) < 12 and written[-1] != 3:
-            logits = model.predict(np.array([written]), verbose=0)[0, -1]
-            written.append(3 + int(logits[3:].argmax()))
-        assert [i for i in found if i] == written[3:]
+    prompts = np.array([[2, 5, 6], [2, 9, 4], [2, 11, 11], [2, 8, 0]])
+    together = decoding.sample(step, begin(4), prompts, 3, 9, 0, temperature=0)
+    for prompt, from_cache in zip(prompts, together, strict=True):
+        generated = prompt.tolist()
+        while len(generated) < 12 and generated[-1] != 3:
+            logits = model.predict(np.array([generated]), verbose=0)[0, -1]
+            generated.append(3 + int(logits[3:].argmax()))
+        assert [i for i in from_cache if i] == generated[3:]
     assert len({tuple(row) for row in together}) > 1
 
 
@@ -367,8 +389,8 @@ def test_the_generation_callback_does_not_disturb_training(generation, tmp_path)
         data = generation.batches(rows, 16, seed=0)
         model.fit(data, epochs=4, shuffle=False, verbose=0, callbacks=[watch] if watched else [])
         weights.append(model.get_weights())
-    for plain, looked_at in zip(*weights, strict=True):
-        np.testing.assert_array_equal(plain, looked_at)
+    for plain, watched_weights in zip(*weights, strict=True):
+        np.testing.assert_array_equal(plain, watched_weights)
     assert [(row["epoch"], row["temperature"]) for row in watch.rows] == [
         (2, 0.0),
         (2, 1.0),
@@ -378,9 +400,9 @@ def test_the_generation_callback_does_not_disturb_training(generation, tmp_path)
     assert all(row["writes"].startswith("A b") for row in watch.rows)
 
 
-def test_the_temperature_reaches_what_the_callback_writes(generation):
+def test_the_callback_generates_at_its_temperatures(generation):
     watch = generation.TextGenerator("a", 9, (0.0, 5.0))
-    watch.set_model(shaken(generation.model))
+    watch.set_model(randomized(generation.model))
     texts = []
     for seed in range(6):
         watch.seed = seed
@@ -390,7 +412,7 @@ def test_the_temperature_reaches_what_the_callback_writes(generation):
     assert len(set(cold)) == 1 and len(set(hot)) > 3
 
 
-def test_the_table_of_texts_survives_a_kernel_and_a_damaged_file(generation, tmp_path):
+def test_the_table_of_texts_survives_a_restart_and_a_damaged_file(generation, tmp_path):
     path = tmp_path / "generated.json"
     for expected in ([1], [1, 2]):
         watch = generation.TextGenerator("a", 3, (1.0,), path=path)
@@ -401,10 +423,10 @@ def test_the_table_of_texts_survives_a_kernel_and_a_damaged_file(generation, tmp
     assert generation.TextGenerator("a", 3, (1.0,), path=path).rows == []
 
 
-def test_an_unknown_a_long_and_an_empty_prompt_are_written_on(generation):
+def test_unknown_long_and_empty_prompts_are_continued(generation):
     write = generation.read.__globals__["write"]
     for prompt in ("zzz", "a b c d e f g h " * 5, ""):
-        assert write(shaken(generation.model), prompt, 5, 0)
+        assert write(randomized(generation.model), prompt, 5, 0)
 
 
 def test_kneser_ney_by_its_definition():

@@ -1,4 +1,4 @@
-"""The contract that every notebook keeps; read from the files, nothing is executed."""
+"""The contract that every notebook keeps. It is checked in the files; nothing is executed."""
 
 import ast
 import base64
@@ -9,7 +9,8 @@ import pytest
 
 from utils import settings
 
-PATHS = sorted((settings.ROOT / "notebooks").glob("*.ipynb"))
+# A notebook without a number, such as the my_post.ipynb of README.md, is a reader's own.
+PATHS = sorted((settings.ROOT / "notebooks").glob("[0-9]*.ipynb"))
 RECORDING_ENDS = "01:18:57"
 TIME = re.compile(r"\d\d:\d\d:\d\d")
 AT_A_GLANCE = ("You will build", "Session", "Book", "Time on two CPU cores", "Data", "Read before")
@@ -40,7 +41,7 @@ def outputs(notebook):
     return [(cell, output) for cell in code(notebook) for output in cell.outputs]
 
 
-def written(output):
+def text_of(output):
     """The text of an output, as a reader sees it: printed, plain or HTML, never base64."""
     data = output.get("data", {})
     return "\n".join(
@@ -66,13 +67,36 @@ def test_set_up_cell_is_the_same_everywhere(path, notebook):
     assert f'notebook.start("{path.stem}")' in code(notebook)[0].source
 
 
-def test_knobs_stand_in_the_second_cell(notebook):
-    # Behind the set-up cell, or behind one more cell that only imports.
-    number = next(
-        i for i, cell in enumerate(code(notebook)) if "cfg = settings.choose(" in cell.source
-    )
+def settings_cell(notebook):
+    (cell,) = [cell for cell in code(notebook) if "settings.choose(" in cell.source]
+    return cell
+
+
+def test_all_settings_stand_in_the_second_cell(notebook):
+    cell = settings_cell(notebook)
+    assert "cfg = settings.choose(" in cell.source
+    # It follows the set-up cell, or one more cell that only imports.
+    number = code(notebook).index(cell)
     assert number == 1 or (number == 2 and code(notebook)[1].source.startswith(("import", "from")))
-    assert sum("settings.choose(" in cell.source for cell in code(notebook)) == 1
+
+
+def test_takes_the_seed_that_papermill_injects_below_the_set_up_cell(notebook):
+    tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert tagged == code(notebook)[:1]
+    assert re.search(r"^seed = 0\b", tagged[0].source, re.MULTILINE)
+    source = settings_cell(notebook).source
+    assert re.search(r"\bcfg\.seed\b.* = .*\bseed\b", source)
+    assert "\nkeras.utils.set_random_seed(cfg.seed)\n" in source + "\n"
+    # Nothing else is called `seed`, so the settings cell may be run again.
+    for cell in code(notebook)[1:]:
+        names = [
+            node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign | ast.For)
+        ]
+        for node in names:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for target in targets:
+                stored = [name.id for name in ast.walk(target) if isinstance(name, ast.Name)]
+                assert "seed" not in stored, cell.source
 
 
 def test_has_exercises_with_folded_solutions_and_a_recap(notebook):
@@ -116,10 +140,10 @@ def test_outputs_are_complete_in_order_and_without_error(notebook):
 
 
 def test_outputs_come_from_the_live_profile(notebook):
-    assert any("live profile" in written(output) for _, output in outputs(notebook))
+    assert any("live profile" in text_of(output) for _, output in outputs(notebook))
 
 
-def test_every_picture_has_an_alt_text(notebook):
+def test_every_image_has_an_alt_text(notebook):
     for cell, output in outputs(notebook):
         for kind in (kind for kind in output.get("data", {}) if kind.startswith("image/")):
             assert len(output.metadata[kind]["alt"].split()) >= 8, cell.source
@@ -130,7 +154,7 @@ def test_every_picture_has_an_alt_text(notebook):
 def test_nothing_private_in_sources_and_outputs(notebook):
     text = "\n".join(
         [cell.source for cell in notebook.cells]
-        + [written(output) for _, output in outputs(notebook)]
+        + [text_of(output) for _, output in outputs(notebook)]
     )
     # An absolute path names a machine; /content is Colab's and would do the same.
     assert not re.search(r"(?<![\w.:/<])/(?:home|root|Users|tmp|work|content|usr|opt|var)\b", text)
@@ -140,10 +164,10 @@ def test_nothing_private_in_sources_and_outputs(notebook):
 
 def test_no_warnings_and_no_escape_codes_in_outputs(notebook):
     for _, output in outputs(notebook):
-        assert not re.search(r"\b\w*Warning\b", written(output)), written(output)[:300]
+        assert not re.search(r"\b\w*Warning\b", text_of(output)), text_of(output)[:300]
 
 
-def test_exported_pictures_are_those_of_the_stored_outputs(notebook):
+def test_exported_images_are_those_of_the_stored_outputs(notebook):
     for cell in code(notebook):
         for tag in cell.metadata.get("tags", []):
             if tag.startswith("picture-"):

@@ -8,31 +8,53 @@ import pytest
 from utils import notebook, settings
 from utils.errors import CompanionError
 
-KNOBS = {"quick": {"epochs": 1}, "live": {"epochs": 5}, "full": {"epochs": 50}}
+SETTINGS = {"quick": {"epochs": 1}, "live": {"epochs": 5}, "full": {"epochs": 50}}
 
 
 @pytest.mark.parametrize(
     ("profile", "epochs"), [("quick", 1), ("live", 5), ("full", 50), (" Live ", 5), ("", 5)]
 )
-def test_profile_chooses_the_knobs(monkeypatch, profile, epochs):
+def test_the_profile_chooses_the_settings(monkeypatch, profile, epochs):
     monkeypatch.setenv("COMPANION_PROFILE", profile)
-    assert settings.choose(**KNOBS).epochs == epochs
+    assert settings.choose(**SETTINGS).epochs == epochs
 
 
 def test_unknown_profile_is_refused_with_the_known_ones(monkeypatch):
     monkeypatch.setenv("COMPANION_PROFILE", "fast")
     with pytest.raises(CompanionError, match=r"fast is not known.*quick, live, full"):
-        settings.choose(**KNOBS)
+        settings.choose(**SETTINGS)
 
 
-def test_a_knob_missing_from_a_profile_is_named():
-    with pytest.raises(CompanionError, match="quick profile lacks units"):
+def test_a_setting_that_a_profile_lacks_is_named():
+    with pytest.raises(
+        CompanionError, match="quick profile lacks units: all profiles need the same"
+    ):
         settings.choose(quick={}, live={"units": 2}, full={"units": 3})
 
 
-def test_stop_shows_one_line_in_a_notebook():
-    stop = CompanionError("the disk is full: free 84 MB")
-    assert stop._render_traceback_() == ["CompanionError: the disk is full: free 84 MB"]
+def test_a_companion_error_is_its_message_in_a_notebook(monkeypatch, tmp_path, capsys):
+    from IPython.core.interactiveshell import InteractiveShell
+
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    shell = InteractiveShell()
+    shell.run_cell("from utils.errors import CompanionError")
+    shell.run_cell("def inner(): raise CompanionError('free 84 MB')\ninner()")
+    assert capsys.readouterr().out == "CompanionError: free 84 MB\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("", "auto"), ("real", "real"), (" Sample ", "sample"), ("auto", "auto")],
+)
+def test_data_mode(monkeypatch, value, expected):
+    monkeypatch.setenv("COMPANION_DATA", value)
+    assert settings.data_mode() == expected
+
+
+def test_an_unknown_data_mode_is_refused_with_the_known_ones(monkeypatch):
+    monkeypatch.setenv("COMPANION_DATA", "none")
+    with pytest.raises(CompanionError, match=r"COMPANION_DATA=none .*: auto, real, sample\."):
+        settings.data_mode()
 
 
 def test_start_repeats_random_numbers():
@@ -64,7 +86,7 @@ def test_paths_are_written_without_a_user_name(monkeypatch, tmp_path):
     assert settings.display_path(tmp_path / "films" / "x") == "~/films/x"
 
 
-def test_banner_is_one_line_that_names_what_a_reader_sees(capsys):
+def test_the_banner_is_one_line_with_profile_devices_data_and_log(capsys):
     class Data:
         label = "reviews: built-in sample"
 
@@ -76,11 +98,20 @@ def test_banner_is_one_line_that_names_what_a_reader_sees(capsys):
         assert part in line
 
 
-def test_importing_the_package_runs_nothing():
-    # Not `training`: its callbacks are Keras's; it is imported once `notebook.start` has quieted TensorFlow.
-    modules = "settings, notebook, datasets, downloads, results, tracking, plots"
-    heavy = "[m for m in ('wandb', 'matplotlib', 'tensorflow') if m in sys.modules]"
-    program = f"import sys; from utils import {modules}; print({heavy})"
+@pytest.mark.parametrize(
+    "modules",
+    [
+        "notebook",
+        # Not `callbacks`, which needs Keras: `notebook.start` comes first, to quiet TensorFlow.
+        "settings, notebook, datasets, downloads, results, tracking, plots",
+    ],
+)
+def test_importing_the_package_runs_nothing(modules):
+    heavy = ("wandb", "matplotlib", "tensorflow", "keras", "IPython", "scipy.stats")
+    program = (
+        f"import sys; from utils import {modules}; "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=settings.ROOT, capture_output=True, text=True
     )

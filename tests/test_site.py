@@ -1,6 +1,6 @@
 """The site and the slides as a reader meets them, in a headless Chromium; no notebook is executed.
 
-It takes a minute, so it runs where COMPANION_BROWSER is set: by `make browser`, not by `make test`.
+It takes a minute, so it runs only if COMPANION_BROWSER is set, as by `make browser`.
 """
 
 import functools
@@ -30,8 +30,11 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# Of axe-core: the rules of WCAG 2 at levels A and AA. `preload` would fetch style sheets again, to no end.
-RULES = "resultTypes: ['violations'], preload: false, runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']"
+# The rules of WCAG 2 at levels A and AA. `preload` would fetch style sheets again, for nothing.
+RULES = (
+    "resultTypes: ['violations'], preload: false, "
+    "runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa']"
+)
 SITE = settings.ROOT / "build" / "site"
 
 pytestmark = [
@@ -73,27 +76,27 @@ def address():
 
 
 def opened(browser, address, width=1280, height=900, **context):
-    """Open a page; return it with a list of what went wrong on the way."""
+    """Open a page; return it with a list of the errors while it loads."""
     page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
-    wrong = []
+    errors = []
 
     def failed(request):
-        # What was still on its way when the next page was asked for is no fault of a page.
+        # A request that the next page has cut off is no error.
         if "ERR_ABORTED" not in str(request.failure):
-            wrong.append(f"not loaded: {request.url}")
+            errors.append(f"not loaded: {request.url}")
 
     page.on(
         "console",
         lambda m: (
-            wrong.append(f"console: {m.text} {m.location}")
+            errors.append(f"console: {m.text} {m.location}")
             if m.type in ("error", "warning")
             else None
         ),
     )
-    page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
+    page.on("pageerror", lambda error: errors.append(f"script: {error}"))
     page.on("requestfailed", failed)
     page.goto(address, wait_until="load")
-    return page, wrong
+    return page, errors
 
 
 def pages():
@@ -104,35 +107,36 @@ def pages():
 
 @pytest.fixture(scope="module")
 def visited(browser, address):
-    """Every page of the site once: what went wrong, its pictures, links and anchors, what axe-core finds."""
+    """Each page, visited once: errors, images, links, anchors, and the report of axe-core."""
     import axe_playwright_python
 
     axe = next(Path(axe_playwright_python.__file__).parent.glob("axe*.js")).read_text(
         encoding="utf-8"
     )
-    found = {}
-    page, wrong = opened(browser, address)
+    reports = {}
+    page, errors = opened(browser, address)
     for name in pages():
-        wrong.clear()
+        errors.clear()
         page.goto(address + name, wait_until="load")
         page.evaluate(axe)
         # Contrast takes longest, and is the same on every notebook's page: one of them will do.
         contrast = name.startswith("notebooks/08") or not name.startswith("notebooks/")
         rules = f"rules: {{'color-contrast': {{enabled: {str(contrast).lower()}}}}}"
         report = page.evaluate(f"axe.run({{{RULES}, {rules}}})")
-        found[name] = {
-            "wrong": list(wrong),
+        reports[name] = {
+            "errors": list(errors),
             "axe": report["violations"],
-            "pictures": page.eval_on_selector_all(
+            "images": page.eval_on_selector_all(
                 "img",
-                "all => all.map(i => [i.getAttribute('src'), i.alt, i.complete && i.naturalWidth > 0])",
+                "all => all.map("
+                "i => [i.getAttribute('src'), i.alt, i.complete && i.naturalWidth > 0])",
             ),
             "links": page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)"),
             "anchors": page.eval_on_selector_all("[id]", "all => all.map(e => e.id)"),
             "requests": page.evaluate("performance.getEntriesByType('resource').map(e => e.name)"),
         }
     page.context.close()
-    return found
+    return reports
 
 
 def test_every_notebook_has_a_page_and_a_card(browser, address):
@@ -144,17 +148,17 @@ def test_every_notebook_has_a_page_and_a_card(browser, address):
 
 
 def test_pages_open_without_errors_and_load_nothing_from_elsewhere(visited, address):
-    assert {name: page["wrong"] for name, page in visited.items() if page["wrong"]} == {}
+    assert {name: page["errors"] for name, page in visited.items() if page["errors"]} == {}
     elsewhere = {
         url for page in visited.values() for url in page["requests"] if not url.startswith(address)
     }
     assert elsewhere == set()
 
 
-def test_every_picture_is_there_and_has_an_alt_text(visited):
-    pictures = [(name, *picture) for name, page in visited.items() for picture in page["pictures"]]
-    assert len(pictures) > 60
-    assert [picture for picture in pictures if len(picture[2].split()) < 8 or not picture[3]] == []
+def test_every_image_loads_and_has_an_alt_text(visited):
+    images = [(name, *image) for name, page in visited.items() for image in page["images"]]
+    assert len(images) > 60
+    assert [image for image in images if len(image[2].split()) < 8 or not image[3]] == []
 
 
 def test_internal_links_resolve(visited, address):
@@ -182,12 +186,12 @@ def test_axe_finds_nothing_serious(visited):
 
 
 def test_front_page_fits_a_telephone_and_a_search_finds_a_notebook(browser, address):
-    page, wrong = opened(browser, address, width=390, height=844, has_touch=True)
+    page, errors = opened(browser, address, width=390, height=844, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("document.querySelector('.sd-card').getBoundingClientRect().width") > 300
     page.goto(address + "search.html?q=perplexity")
     page.wait_for_selector("#search-results li a[href*='06_text_generation']")
-    assert wrong == []
+    assert errors == []
     page.context.close()
 
 
@@ -206,13 +210,13 @@ WALK = """async () => {
   for (const slide of Reveal.getSlides()) {
     const at = Reveal.getIndices(slide);
     Reveal.slide(at.h, at.v);
-    const pictures = [...slide.querySelectorAll("img")];
-    await Promise.all(pictures.map(picture => picture.decode()));
+    const images = [...slide.querySelectorAll("img")];
+    await Promise.all(images.map(image => image.decode()));
     fit();
     const zoom = Number(slide.style.zoom);
     shown.push({
       at: [at.h, at.v], zoom, high: slide.scrollHeight * zoom, wide: slide.scrollWidth * zoom,
-      text: slide.innerText.trim(), pictures: pictures.map(picture => picture.alt),
+      text: slide.innerText.trim(), images: images.map(image => image.alt),
     });
   }
   return shown;
@@ -227,23 +231,23 @@ def decks(browser):
     assert done.returncode == 0, done.stderr
     server = serve(settings.ROOT / "build" / "slides")
     address = f"http://127.0.0.1:{server.server_port}/"
-    page, wrong = opened(browser, address, height=720)
-    found = {}
+    page, errors = opened(browser, address, height=720)
+    slides = {}
     for path in sorted((settings.ROOT / "notebooks").glob("[0-9]*.ipynb")):
         page.goto(f"{address}{path.stem}.html")
-        found[path.stem] = page.evaluate(WALK)
+        slides[path.stem] = page.evaluate(WALK)
     page.context.close()
     server.shutdown()
-    assert wrong == []
-    return found
+    assert errors == []
+    return slides
 
 
 def test_no_slide_is_empty_or_too_full(decks):
     assert min(map(len, decks.values())) > 20
     for name, slides in decks.items():
         for slide in slides:
-            assert slide["text"] or slide["pictures"], (name, slide["at"])
-            # Half the size is what cannot be read from the back; 4 pixels are rounding.
+            assert slide["text"] or slide["images"], (name, slide["at"])
+            # Half the size cannot be read from the back of a room; 4 pixels are rounding.
             assert slide["zoom"] > 0.6 and slide["high"] <= 724 and slide["wide"] <= 1284, (
                 name,
                 slide,
@@ -261,8 +265,8 @@ def test_slides_show_the_figures_and_leave_the_set_up_and_the_solutions_out(deck
             for kind in output.get("data", {})
             if kind.startswith("image/")
         ]
-        shown = [alt for slide in slides for alt in slide["pictures"]]
-        # A panel's picture is no output of its own.
+        shown = [alt for slide in slides for alt in slide["images"]]
+        # A panel's image is no output of its own.
         assert [alt for alt in shown if not alt.startswith("What the panel showed")] == stored, name
         text = "\n".join(slide["text"] for slide in slides)
         assert "google.colab" not in text and "settings.choose" not in text and "@title" not in text

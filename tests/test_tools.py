@@ -19,9 +19,9 @@ def project(bare):
     report = (
         "import json, os\nfrom pathlib import Path\n"
         'folder = Path(os.environ["COMPANION_RUNS"]) / "02_good"\nfolder.mkdir(parents=True)\n'
-        'found = {"notebook": "02_good", "profile": os.environ["COMPANION_PROFILE"]}\n'
-        'found |= {"data": "sample", "headline": "89% right", "numbers": {"right": 0.89}}\n'
-        '(folder / "summary.json").write_text(json.dumps(found))'
+        'summary = {"notebook": "02_good", "profile": os.environ["COMPANION_PROFILE"]}\n'
+        'summary |= {"data": "sample", "headline": "89% right", "numbers": {"right": 0.89}}\n'
+        '(folder / "summary.json").write_text(json.dumps(summary))'
     )
     cells = {
         "01_bad": [SETUP, "# Divide\n1 / 0", "print('never')"],
@@ -37,13 +37,13 @@ def project(bare):
 def run(project, script, *arguments, **more):
     """Run a tool of a project; `more` are further variables of its environment."""
     command = [sys.executable, str(project / "tools" / script), *arguments]
-    kept = {
+    environment = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("COMPANION", "RAY"))
     }
     return subprocess.run(
-        command, cwd=project, env=kept | more, capture_output=True, text=True, timeout=100
+        command, cwd=project, env=environment | more, capture_output=True, text=True, timeout=100
     )
 
 
@@ -52,9 +52,7 @@ def test_a_failing_notebook_is_named_and_the_others_still_run(project):
     assert done.returncode == 1
     assert "01_bad.ipynb, cell 3 (# Divide): ZeroDivisionError: division by zero" in done.stderr
     assert "build/quick/01_bad.ipynb" in done.stderr
-    bad, good = (
-        next(line for line in done.stdout.splitlines() if line.startswith(n)) for n in ("01", "02")
-    )
+    bad, good = re.findall("^0[12]_.*$", done.stdout, re.MULTILINE)
     assert "FAILED" in bad
     assert "sample" in good and "89% right" in good and "GiB" in good
     executed = nbformat.read(project / "build" / "quick" / "02_good.ipynb", as_version=4)
@@ -70,8 +68,8 @@ def test_only_the_chosen_notebooks_run_and_their_outputs_are_stored(project):
     stored = nbformat.read(project / "notebooks" / "02_good.ipynb", as_version=4)
     assert stored.cells[2].outputs[0].text == "live\n"
     assert [cell.execution_count for cell in stored.cells if cell.cell_type == "code"] == [1, 2, 3]
-    kept = json.loads((project / "docs" / "results" / "02_good-live-sample.json").read_text())
-    assert kept["numbers"] == {"right": 0.89}
+    summary = json.loads((project / "docs" / "results" / "02_good-live-sample.json").read_text())
+    assert summary["numbers"] == {"right": 0.89}
 
 
 def test_an_unknown_notebook_is_refused_with_the_known_ones(project):
@@ -83,7 +81,14 @@ def test_an_unknown_notebook_is_refused_with_the_known_ones(project):
     )
 
 
-def test_stamp_writes_badge_and_address_and_takes_them_back(project):
+@pytest.mark.parametrize("seeds", ["one", "0 -1", " "])
+def test_seeds_that_are_no_whole_numbers_are_refused_in_a_line(project, seeds):
+    done = run(project, "run_notebooks.py", "--seeds", seeds)
+    assert done.returncode == 1
+    assert done.stderr == f'SEEDS="{seeds}" are not seeds: give whole numbers, such as "0 1 2".\n'
+
+
+def test_stamp_writes_badge_and_address_and_removes_them(project):
     path = project / "notebooks" / "02_good.ipynb"
     before = path.read_text()
     done = run(project, "stamp_colab.py", "reader/films")
@@ -109,9 +114,29 @@ def test_a_mistyped_address_changes_nothing(project):
     assert (project / "notebooks" / "02_good.ipynb").read_text() == before
 
 
+def test_nothing_is_stamped_if_one_notebook_has_no_badge(project):
+    plain = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 03 No badge")])
+    nbformat.write(plain, project / "notebooks" / "03_plain.ipynb")
+    before = {path: path.read_bytes() for path in (project / "notebooks").iterdir()}
+    done = run(project, "stamp_colab.py", "reader/films")
+    assert done.returncode == 1 and done.stderr == ""
+    assert done.stdout == "Nothing stamped: no badge or no REPOSITORY line in 03_plain.ipynb.\n"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_stamping_leaves_notebooks_without_a_number_alone(project):
+    """README.md has a reader write a my_post.ipynb, which may lie in the same folder."""
+    post = project / "notebooks" / "my_post.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(), post)
+    before = post.read_bytes()
+    done = run(project, "stamp_colab.py", "reader/films")
+    assert done.stdout == "2 notebooks now open from reader/films.\n"
+    assert post.read_bytes() == before
+
+
 @pytest.fixture
 def colab(tmp_path):
-    """A folder as on Colab: a `google.colab` module, the project elsewhere, a local folder for GitHub."""
+    """A folder as on Colab: a module `google.colab`, and a local repository in place of GitHub."""
     (tmp_path / "site" / "google" / "colab").mkdir(parents=True)
     (tmp_path / "site" / "google" / "colab" / "__init__.py").touch()
     (tmp_path / "content").mkdir()
@@ -124,12 +149,16 @@ def colab(tmp_path):
     git = ["git", "-c", "user.name=reader", "-c", "user.email=reader@example.org"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "fork"]):
         subprocess.run([*git, *command], cwd=origin, check=True)
-    notebook = nbformat.read(sorted((settings.ROOT / "notebooks").glob("*.ipynb"))[0], as_version=4)
+    notebook = nbformat.read(min((settings.ROOT / "notebooks").glob("[0-9]*.ipynb")), as_version=4)
     setup = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
 
     def execute(repository):
         source = setup.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
-        program = f"import google.colab\nfor again in range(2):\n    exec({source!r})\nprint(notebook.__file__)"
+        program = (
+            "import google.colab\n"
+            f"for _ in range(2):\n    exec({source!r})\n"
+            "print(notebook.__file__)"
+        )
         environment = os.environ | {
             "PYTHONPATH": str(tmp_path / "site"),
             "GIT_CONFIG_COUNT": "1",
@@ -170,8 +199,8 @@ def test_a_new_notebook_keeps_the_contract_as_it_is(project):
     shutil.copy(first, project / "notebooks")
     refused = run(project, "new_notebook.py", "Big Name")
     assert refused.returncode == 1 and "make new name=" in refused.stdout
-    made = run(project, "new_notebook.py", "diffusion")
-    assert "notebooks/02_diffusion.ipynb" in made.stdout, made.stderr
+    written = run(project, "new_notebook.py", "diffusion")
+    assert "notebooks/02_diffusion.ipynb" in written.stdout, written.stderr
     done = run(project, "run_notebooks.py", "--only", "02", "--profile", "live", "--store")
     assert done.returncode == 0, done.stderr
     contract = [
@@ -188,29 +217,62 @@ def test_a_new_notebook_keeps_the_contract_as_it_is(project):
     checked = subprocess.run(contract, cwd=project, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
     assert re.search(r"1\d passed", checked.stdout), checked.stdout
+    for name in ("pyproject.toml", "notebooks/ruff.toml"):
+        shutil.copy(settings.ROOT / name, project / name)
     ruff = [sys.executable, "-m", "ruff"]
     for command in (["check"], ["format", "--check"]):
-        settled = [*ruff, *command, "--config", str(settings.ROOT / "pyproject.toml"), "notebooks"]
-        linted = subprocess.run(settled, cwd=project, capture_output=True, text=True)
+        linted = subprocess.run(
+            [*ruff, *command, "notebooks"], cwd=project, capture_output=True, text=True
+        )
         assert linted.returncode == 0, linted.stdout
 
 
-def test_results_flatten_to_named_numbers_and_percentages():
+def test_results_flatten_to_named_numbers():
     from tools import results
 
-    told = {"dogs": {"cat": [0.5, 0.25]}, "rows": [{"way": "Adam", "steps": 18}], "kid": 0.123456}
-    assert results.flat(told) == {
+    nested = {"dogs": {"cat": [0.5, 0.25]}, "rows": [{"way": "Adam", "steps": 18}], "kid": 0.123456}
+    assert results.flat(nested) == {
         "dogs: cat": [0.5, 0.25],
         "rows: Adam: steps": 18,
         "kid": 0.123456,
     }
-    assert [results.written(v) for v in ([0.5, 2], 0.123456, 3000.0, 259.2, "InceptionV3")] == [
-        "0.5, 2", "0.123", "3,000", "259.2", "InceptionV3"
-    ]  # fmt: skip
-    assert results.written(0.8877, percent=True) == "88.8%"
+    values = ([0.5, 2], 0.123456, 3000.0, 259.2, "InceptionV3")
+    texts = ["0.5, 2", "0.123", "3,000", "259.2", "InceptionV3"]
+    assert [results.formatted(value) for value in values] == texts
 
 
-def test_results_page_is_made_from_the_kept_summaries():
+def test_only_shares_are_printed_in_percent(tmp_path, monkeypatch):
+    from tools import results
+
+    book = '["01_text_vectorization"]\nbigrams = "90.4%"\nseconds = "60"\nshares = ["baseline"]\n'
+    (tmp_path / "book.toml").write_text(book)
+    numbers = {
+        "baseline": 0.5,
+        "bigrams": 0.8877,
+        "test accuracy": 0.25,
+        "reviews": 4200,
+        "seconds": 0.75,
+        "loss": 0.5,
+        "accuracy": 1.5,  # no share, whatever its name says
+    }
+    run = {"notebook": "01_text_vectorization", "profile": "live", "data": "real"}
+    run |= {"headline": "bigrams win", "numbers": numbers}
+    (tmp_path / "01.json").write_text(json.dumps(run))
+    monkeypatch.setattr(results, "SUMMARIES", tmp_path)
+    rows = [line.split(" | ") for line in results.page().splitlines() if line.startswith("| ")]
+    assert {row[0].removeprefix("| "): row[1] for row in rows[2:]} == {
+        "baseline": "50.0%",
+        "bigrams": "88.8%",
+        "test accuracy": "25.0%",
+        "reviews": "4,200",
+        "seconds": "0.75",
+        "loss": "0.5",
+        "accuracy": "1.5",
+    }
+    assert rows[0][2] == "the book |"
+
+
+def test_results_page_is_up_to_date_with_the_summaries():
     from tools import results
 
     assert (settings.ROOT / "docs" / "results.md").read_text() == results.page(), (
@@ -259,14 +321,75 @@ def test_lock_pins_every_requirement():
     assert len(wanted) >= 7
 
 
-def test_a_stored_panel_is_shown_with_its_values_texts_and_pictures():
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_make_lock_replaces_the_lock_only_if_uv_succeeds(tmp_path, succeeds):
+    shutil.copy(settings.ROOT / "Makefile", tmp_path)
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("numpy==1.0\n")
+    (tmp_path / ".venv" / "ready").touch()  # newer than the lock: make sets nothing up
+    uv = "echo numpy==2.0" if succeeds else "echo 'numpy=='; exit 2"
+    for name, script in (("uv", uv), ("python", "exit 0")):
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    done = subprocess.run(["make", "lock"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode == 0) == succeeds, done.stderr
+    if succeeds:
+        comment, pin = lock.read_text().splitlines()
+        assert comment.startswith("# Made by `make lock`") and pin == "numpy==2.0"
+    else:
+        assert lock.read_text() == "numpy==1.0\n"
+    assert [path.name for path in tmp_path.glob("requirements*")] == ["requirements.lock"]
+
+
+def test_money_is_no_formula_and_code_stays_code():
+    from tools.build_slides import to_html
+
+    assert to_html("From $5 a day to $40 a week, or $5-$40.").strip() == (
+        "<p>From $5 a day to $40 a week, or $5-$40.</p>"
+    )
+    assert "<strong>win</strong> $40" in to_html("Pay $5 to **win** $40.")
+    mixed = to_html("At $5 each, $n$ of them cost \\$40 with $a + \\frac{b}{2}$.")
+    assert mixed.count("<math") == 2 and "At $5 each" in mixed and "cost $40 with" in mixed
+    assert "<mi>n</mi>" in mixed and "<mfrac>" in mixed
+    assert 'display="block"' in to_html("$$x = 5$$")
+    code = to_html("`$HOME and $PATH` and ``a ` $x$`` and $y$")
+    assert "<code>$HOME and $PATH</code>" in code and "<code>a ` $x$</code>" in code
+    assert code.count("<math") == 1
+
+
+def test_the_site_is_staged_without_the_data_cache(tmp_path, monkeypatch):
     from tools import build_site
 
-    def widget(**told):
-        return {"state": told}
+    names = ["README.md", "LICENSE", "docs/a/b.md", "docs/index.md", "data/README.md"]
+    names += ["data/lexicon/nouns.tsv", "data/cache/big/part.csv"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setattr(build_site, "ROOT", tmp_path)
+    read = []
+    scan = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: read.append(str(path)) or scan(path))
+    monkeypatch.setattr(
+        os, "listdir", lambda path, old=os.listdir: read.append(str(path)) or old(path)
+    )
+    found = {path.relative_to(tmp_path).as_posix() for path in build_site.source_files()}
+    assert found == set(names) - {"docs/index.md", "data/cache/big/part.csv"}
+    assert read and not [path for path in read if "cache" in path]
+
+
+def test_a_stored_panel_is_shown_with_its_values_texts_and_images():
+    from tools import build_site
+
+    def widget(**traits):
+        return {"state": traits}
 
     state = {
-        "box": widget(children=["IPY_MODEL_slider", "IPY_MODEL_screen", "IPY_MODEL_line"]),
+        "box": widget(
+            children=[f"IPY_MODEL_{name}" for name in ("slider", "button", "screen", "line")]
+        ),
+        "button": widget(description="draw again", icon=""),
         "slider": widget(description="smile", value=0.5),
         "screen": widget(format="png", value=None)
         | {"buffers": [{"data": "QUJD", "path": ["value"]}]},
@@ -275,3 +398,4 @@ def test_a_stored_panel_is_shown_with_its_values_texts_and_pictures():
     shown = build_site.panel(state, "box")
     assert "<td>smile</td><td>0.5</td>" in shown and "3 &lt; 5" in shown
     assert 'src="data:image/png;base64,QUJD" alt="What the panel' in shown
+    assert "draw again" not in shown and shown.count("<tr>") == 1

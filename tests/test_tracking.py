@@ -7,18 +7,19 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from utils import results, settings, tracking
+from utils import settings, tracking
 from utils.errors import CompanionError
 
 KEY = "0123456789" * 4
 LIMIT = 40  # seconds; only a guard, for a busy machine
 
-# Trains with Keras, so that the callback is tested against the History.
+# Trains with Keras, so that the callback is compared with the History.
 KERAS = """
 import json, sys
 import keras, matplotlib, numpy as np
@@ -32,8 +33,9 @@ x = np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
 y = x @ np.array([[2.0], [-3.0]], "float32")
 model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 model.compile(keras.optimizers.Adam(0.1), "mse")
-with tracking.start("tiny", SimpleNamespace(units=1, rate=0.1)) as run:
-    history = model.fit(x, y, validation_split=0.25, epochs=3, verbose=0, callbacks=[run.callback()])
+with tracking.start("tiny", SimpleNamespace(units=1, learning_rate=0.1)) as run:
+    options = {"validation_split": 0.25, "epochs": 3, "verbose": 0}
+    history = model.fit(x, y, callbacks=[run.callback()], **options)
     run.log_table("words", [{"word": "sí", "count": 3}, {"word": "no"}])
     run.log_image("array", np.linspace(0, 1, 60, dtype="float32").reshape(5, 12), caption="ramp")
     figure = plt.figure(figsize=(3, 2), dpi=50)
@@ -48,14 +50,14 @@ run.finish()
 print(json.dumps([history.history, run.location, broken.location, raised]))
 """
 
-# Gradient descent by hand: its result is known, and it starts in a second.
+# Gradient descent by hand: its result is known, and the program starts in a second.
 PLAIN = """
 import json, sys, time
 from utils import tracking
 
 weight, began = 5.0, time.perf_counter()
 for name in ("first", "second"):
-    with tracking.start(name, {"rate": 0.5}) as run:
+    with tracking.start(name, {"learning_rate": 0.5}) as run:
         for epoch in range(20):
             weight -= 0.5 * (weight - 3)
             run.log({"weight": weight})
@@ -65,22 +67,30 @@ print("done", round(weight, 3), tracking.mode(), time.perf_counter() - began)
 """
 
 
-def environment(runs, **more):
-    kept = {
+def environment(runs, **variables):
+    """Return this process's environment with `runs` as home, without our settings and W&B's."""
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("WANDB", "COMPANION"))
     }
-    home = {name: str(runs) for name in ("HOME", "USERPROFILE")} | {"NETRC": str(runs / "netrc")}
-    return kept | home | {"COMPANION_RUNS": str(runs), "TF_CPP_MIN_LOG_LEVEL": "3"} | more
+    return inherited | {
+        "HOME": str(runs),
+        "USERPROFILE": str(runs),
+        "NETRC": str(runs / "netrc"),
+        "COMPANION_RUNS": str(runs),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        **variables,
+    }
 
 
-def run_program(program, runs, **more):
+def run_program(program, runs, **variables):
+    """Return the lines that a program prints, its stderr, and its seconds."""
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=settings.ROOT,
-        env=environment(runs, **more),
+        env=environment(runs, **variables),
         capture_output=True,
         text=True,
         timeout=LIMIT * 2,
@@ -91,7 +101,7 @@ def run_program(program, runs, **more):
 
 
 def inspect(folder, *options):
-    """Read a run back with wandb's own tool."""
+    """Read the log of a run with wandb's own tool."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", *options, "--json", str(folder)]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment(folder), timeout=LIMIT
@@ -110,6 +120,7 @@ def history_of(folder):
 
 
 def folders(runs, kind="offline-run"):
+    """List the folders of W&B runs, oldest first."""
     return sorted(runs.glob(f"*/wandb/{kind}-*"), key=lambda path: path.stat().st_mtime_ns)
 
 
@@ -117,10 +128,18 @@ def folders(runs, kind="offline-run"):
 def offline(tmp_path_factory):
     runs = tmp_path_factory.mktemp("offline")
     out, err, _ = run_program(KERAS, runs, WANDB_MODE="offline")
-    history, where, broken, raised = json.loads(out[-1])
-    name = re.search(r"offline-run-[\w-]+", where).group()
-    folder = runs / "scratch" / "wandb" / name
-    return SimpleNamespace(**locals())
+    history, location, _, raised = json.loads(out[-1])
+    name = re.search(r"offline-run-[\w-]+", location).group()
+    return SimpleNamespace(
+        runs=runs,
+        name=name,
+        folder=runs / "scratch" / "wandb" / name,
+        location=location,
+        history=history,
+        raised=raised,
+        out=out,
+        err=err,
+    )
 
 
 def media(offline, pattern):
@@ -130,7 +149,7 @@ def media(offline, pattern):
 
 def test_offline_run_holds_the_config_and_every_epoch_as_the_history_has_it(offline):
     about = summary_of(offline.folder)
-    assert about["config"] == {"units": 1, "rate": 0.1}
+    assert about["config"] == {"units": 1, "learning_rate": 0.1}
     assert (about["name"], about["project"], about["state"]) == (
         "tiny",
         tracking.PROJECT,
@@ -145,14 +164,14 @@ def test_offline_run_holds_the_config_and_every_epoch_as_the_history_has_it(offl
     assert sum(row.get("late") == 7 for row in rows) == 1, "a step that has passed was dropped"
 
 
-def test_offline_run_holds_tables_and_pictures(offline):
+def test_offline_run_holds_tables_and_images(offline):
     from PIL import Image
 
     about = summary_of(offline.folder)
-    shown = about["summary"]
-    assert [shown["words"][name] for name in ("_type", "nrows", "ncols")] == ["table-file", 2, 2]
-    assert [shown["array"][name] for name in ("_type", "width", "height")] == ["image-file", 12, 5]
-    assert shown["array"]["caption"] == "ramp"
+    logged = about["summary"]
+    assert [logged["words"][name] for name in ("_type", "nrows", "ncols")] == ["table-file", 2, 2]
+    assert [logged["array"][name] for name in ("_type", "width", "height")] == ["image-file", 12, 5]
+    assert logged["array"]["caption"] == "ramp"
     table = json.loads(media(offline, "table/words_*.json").read_text(encoding="utf-8"))
     assert table == {"columns": ["word", "count"], "data": [["sí", 3], ["no", None]]}
     pixels = np.asarray(Image.open(media(offline, "images/array_*.png")))
@@ -163,9 +182,10 @@ def test_offline_run_holds_tables_and_pictures(offline):
 def test_offline_run_says_nothing_but_where_it_is(offline):
     assert len(offline.out) == 1, "wandb or tracking printed something"
     assert "wandb" not in offline.err
-    place = f"~/scratch/wandb/{offline.name}"
-    look, upload = f"look at it with `wandb leet {place}`", f"upload it with `wandb sync {place}`"
-    assert offline.where == f"W&B log in {place}: {look}, {upload}"
+    path = f"~/scratch/wandb/{offline.name}"
+    view = f"view it with `wandb leet {path}`"
+    upload = f"upload it with `wandb sync {path}`"
+    assert offline.location == f"W&B log in {path}: {view}, {upload}"
 
 
 def test_error_of_the_block_is_raised_and_marks_the_run_failed(offline):
@@ -175,13 +195,15 @@ def test_error_of_the_block_is_raised_and_marks_the_run_failed(offline):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers as a W&B server does, as far as wandb asks; `last` names the request after which it dies."""
+    """Answers what wandb asks a W&B server; it dies after the request that `last` names."""
 
     daemon_threads = True
 
     def __init__(self, status=200, last=None):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.status, self.last, self.asked = status, last, []
+        self.status = status
+        self.last = last
+        self.requests = []
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -192,30 +214,33 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        asked = json.loads(body) if self.path == "/graphql" else {"query": ""}
-        query, variables = asked["query"], asked.get("variables")
-        self.server.asked.append((re.findall(r"(?:query|mutation) (\w+)", query) or [self.path])[0])
-        answer = {}
+        request = json.loads(body) if self.path == "/graphql" else {"query": ""}
+        operation = re.search(r"(?:query|mutation) (\w+)", request["query"])
+        self.server.requests.append(operation.group(1) if operation else self.path)
+        answer = self.answer(request["query"], request.get("variables"))
+        content = json.dumps({"data": answer}).encode()
+        self.send_response(self.server.status)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        if self.server.last and self.server.requests[-1] == self.server.last:
+            self.close_connection = True
+            threading.Thread(target=self.die, daemon=True).start()
+
+    def answer(self, query, variables):
         if "upsertBucket" in query:
             project = {"id": "y", "name": "p", "entity": {"id": "z", "name": "e"}}
             bucket = {"id": "x", "name": variables["name"], "displayName": "n", "config": "{}"}
-            answer = {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
-        elif "createRunFiles" in query:
+            return {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
+        if "createRunFiles" in query:
             files = [
                 {"name": name, "uploadUrl": f"{self.server.url}/{name}"}
                 for name in variables["files"]
             ]
-            answer = {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}
-        elif "viewer" in query:
-            answer = {"viewer": {"id": "1", "entity": "e", "username": "u", "flags": "{}"}}
-        out = json.dumps({"data": answer}).encode()
-        self.send_response(self.server.status)
-        self.send_header("content-length", str(len(out)))
-        self.end_headers()
-        self.wfile.write(out)
-        if self.server.last and self.server.asked[-1] == self.server.last:
-            self.close_connection = True
-            threading.Thread(target=self.die, daemon=True).start()
+            return {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}
+        if "viewer" in query:
+            return {"viewer": {"id": "1", "entity": "e", "username": "u", "flags": "{}"}}
+        return {}
 
     do_PUT = do_GET = do_POST
 
@@ -225,10 +250,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def assert_offline(out, runs, reason):
-    told = [line for line in out if line.startswith("W&B:")]
-    assert len(told) == 1 and reason in told[0] and told[0].endswith("logging offline instead."), (
-        out
-    )
+    """One line gives the reason, both trainings are logged on disk, and the key is in no file."""
+    (line,) = [line for line in out if line.startswith("W&B:")]
+    assert re.fullmatch(rf"W&B: {reason}; logging offline instead\.", line), line
     assert out[-1].startswith("done 3.0 offline")
     first, second = folders(runs)
     for folder in (first, second):
@@ -239,8 +263,8 @@ def assert_offline(out, runs, reason):
 def test_malformed_key_is_not_even_sent(tmp_path):
     server = Server()
     out, _, seconds = run_program(PLAIN, tmp_path, WANDB_API_KEY="abc", WANDB_BASE_URL=server.url)
-    assert_offline(out, tmp_path, "the key has 3 characters")
-    assert server.asked == [] and seconds < LIMIT
+    assert_offline(out, tmp_path, r"the key has 3 characters, .*WANDB_API_KEY\)")
+    assert server.requests == [] and seconds < LIMIT
 
 
 def test_wrong_key_costs_one_line_and_the_keras_training_goes_on(tmp_path, offline):
@@ -252,7 +276,7 @@ def test_wrong_key_costs_one_line_and_the_keras_training_goes_on(tmp_path, offli
         and out[0].endswith("logging offline instead.")
     )
     assert json.loads(out[1])[0] == offline.history
-    assert server.asked == ["Viewer"], "wandb asked again, or the second run did"
+    assert server.requests == ["Viewer"], "wandb asked again, or the second run did"
     assert len(folders(tmp_path)) == 2 and seconds < LIMIT
 
 
@@ -260,9 +284,9 @@ def test_refused_connection(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"  # bound, not listening: it refuses
-        more = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url, "WANDB_MODE": "online"}
-        out, _, seconds = run_program(PLAIN, tmp_path, **more)
-    assert_offline(out, tmp_path, "cannot be reached")
+        variables = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url, "WANDB_MODE": "online"}
+        out, _, seconds = run_program(PLAIN, tmp_path, **variables)
+    assert_offline(out, tmp_path, r"127\.0\.0\.1:\d+ cannot be reached")
     assert seconds < LIMIT
 
 
@@ -270,26 +294,27 @@ def test_server_that_accepts_and_says_nothing(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         out, _, seconds = run_program(PLAIN, tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=url)
-    assert_offline(out, tmp_path, "did not answer in 3 s")
+    assert_offline(out, tmp_path, r"127\.0\.0\.1:\d+ did not answer in 3 s")
     assert float(out[-1].split()[-1]) < LIMIT / 2 and seconds < LIMIT
 
 
 def test_server_that_dies_before_the_run_has_begun(tmp_path):
     server = Server(last="Viewer")
     out, _, seconds = run_program(PLAIN, tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
-    assert_offline(out, tmp_path, "")
+    assert_offline(out, tmp_path, r"(?i:.*timed out.*)")
     assert seconds < LIMIT, "wandb waits for the dead server when the program ends"
 
 
 def test_server_that_dies_half_way(tmp_path):
     server = Server(last="UpsertBucket")
     out, _, seconds = run_program(PLAIN, tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
-    (told,) = [line for line in out if line.startswith("W&B:")]
-    (begun,), (second,) = folders(tmp_path, "run"), folders(tmp_path)
-    place = f"~/scratch/wandb/{begun.name}"
-    assert f"the log is safe in {place}, `wandb sync {place}` uploads it" in told
-    assert len([row for row in history_of(begun) if "weight" in row]) == 20
-    assert len([row for row in history_of(second) if "weight" in row]) == 20
+    (line,) = [line for line in out if line.startswith("W&B:")]
+    (first,) = folders(tmp_path, "run")
+    (second,) = folders(tmp_path)
+    path = f"~/scratch/wandb/{first.name}"
+    assert f"the log is safe in {path}, `wandb sync {path}` uploads it" in line
+    for folder in (first, second):
+        assert len([row for row in history_of(folder) if "weight" in row]) == 20
     assert out[-1].startswith("done 3.0 offline") and seconds < LIMIT
 
 
@@ -299,7 +324,166 @@ def test_online_run_sends_its_metrics_and_names_its_address(tmp_path):
     out, _, _ = run_program(program, tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert re.fullmatch(rf"where W&B log: {server.url}/e/p/runs/\w+", out[0]), out
     assert len(out) == 3 and out[-1].startswith("done 3.0 online")
-    assert sum(path.endswith("file_stream") for path in server.asked) >= 2
+    assert sum(path.endswith("file_stream") for path in server.requests) >= 2
+
+
+UNFINISHED = """
+from utils import tracking
+run = tracking.start("unfinished", {})
+for step in range(200):
+    run.log({"value": step})
+"""
+
+
+def test_a_run_that_nobody_finishes_is_logged_to_its_end(tmp_path):
+    out, _, _ = run_program(UNFINISHED, tmp_path, WANDB_MODE="offline")
+    assert out == []
+    (folder,) = folders(tmp_path)
+    assert [row["value"] for row in history_of(folder)] == list(range(200))
+    assert summary_of(folder)["state"] == "finished"
+
+
+class FakeRun:
+    """Stands in for wandb's run: it records the calls, which wait while `free` is not set."""
+
+    url = "https://example.org/run"
+    step = 5
+
+    def __init__(self, folder, offline):
+        self.dir = str(folder / "run-1" / "files")
+        self.offline = offline
+        self.free = threading.Event()
+        self.free.set()
+        self.calls = []
+        self.threads = set()
+
+    def log(self, values, step=None):
+        self.free.wait(LIMIT)
+        self.threads.add(threading.current_thread())
+        if "error" in values:
+            raise values["error"]
+        self.calls.append((values, step))
+
+    def define_metric(self, *args, **options):
+        pass
+
+    def finish(self, exit_code):
+        self.free.wait(LIMIT)
+        self.calls.append(exit_code)
+
+
+@pytest.fixture
+def fake(monkeypatch, tmp_path):
+    """Make a function that starts a fake run; nothing of wandb is called."""
+    started = []
+    monkeypatch.setattr(tracking, "_session", SimpleNamespace(failed=None, run=None))
+    monkeypatch.setattr(tracking, "_tear_down", lambda: None)
+    monkeypatch.setattr(tracking, "FINISH_SECONDS", 0)  # and one second of grace
+
+    def start(offline=True):
+        started.append(FakeRun(tmp_path, offline))
+        return started[-1], tracking.Run(started[-1])
+
+    yield start
+    for fake_run in started:
+        fake_run.free.set()
+
+
+def test_logging_returns_at_once_and_one_thread_keeps_the_order(fake):
+    fake_run, run = fake()
+    fake_run.free.clear()
+    began = time.perf_counter()
+    values = {}
+    for number in range(100):
+        values["number"] = number  # one dict: what counts is its content at the call
+        run.log(values)
+    assert time.perf_counter() - began < 1 and fake_run.calls == []
+    fake_run.free.set()
+    run.finish()
+    assert fake_run.calls == [*(({"number": number}, None) for number in range(100)), 0]
+    assert len(fake_run.threads) == 1 and threading.main_thread() not in fake_run.threads
+
+
+def test_a_step_that_has_passed_becomes_the_current_one(fake):
+    fake_run, run = fake()
+    for step in (2, 9, None):
+        run.log({"a": 1}, step=step)
+    run.finish()
+    assert [call[1] for call in fake_run.calls[:-1]] == [5, 9, None]
+
+
+def test_the_callback_logs_the_learning_rate_of_its_epoch(fake):
+    fake_run, run = fake()
+    fake_run.free.clear()
+    callback = run.callback()
+    optimizer = SimpleNamespace(learning_rate=0.5)
+    callback.set_model(SimpleNamespace(optimizer=optimizer))
+    callback.on_epoch_end(0, {"loss": 2.0})
+    optimizer.learning_rate = 0.25
+    callback.on_epoch_end(1, {"loss": 1.0})
+    callback.set_model(SimpleNamespace())  # without an optimizer
+    callback.on_epoch_end(2, {"loss": 0.5})
+    fake_run.free.set()
+    run.finish()
+    assert [values for values, _ in fake_run.calls[:-1]] == [
+        {"epoch/loss": 2.0, "epoch/epoch": 0, "epoch/learning_rate": 0.5},
+        {"epoch/loss": 1.0, "epoch/epoch": 1, "epoch/learning_rate": 0.25},
+        {"epoch/loss": 0.5, "epoch/epoch": 2},
+    ]
+
+
+def test_an_entry_that_fails_costs_one_line_and_no_other_entry(fake, capsys):
+    fake_run, run = fake()
+    run.log({"error": ValueError("the table is too long. See the manual.\nAnd call us.")})
+    run.log({"a": 1})
+    run.log({"error": KeyError("second")})
+    while not fake_run.calls:  # the worker has met the first error
+        time.sleep(0.01)
+    run.log_image("image", "not an image")
+    with pytest.raises(ArithmeticError), run:
+        raise ArithmeticError
+    assert capsys.readouterr().out == "W&B: the table is too long; a part of the log is lost.\n"
+    assert fake_run.calls == [({"a": 1}, None), 1]
+    run.log({"a": 2})
+    run.finish()
+    assert capsys.readouterr().out == "", "a second line"
+
+
+def test_logging_after_the_end_costs_one_line(fake, capsys):
+    fake_run, run = fake()
+    run.finish()
+    for _ in range(2):
+        run.log({"a": 1})
+    assert fake_run.calls == [0]
+    out = capsys.readouterr().out
+    assert out == "W&B: the run has finished; what is logged after that is lost.\n"
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_run_that_hangs_delays_its_end_by_a_second_and_the_line_says_what_is_lost(
+    fake, capsys, offline
+):
+    fake_run, run = fake(offline)
+    run.log({"a": 1})
+    while not fake_run.calls:
+        time.sleep(0.01)
+    fake_run.free.clear()
+    run.log({"a": 2})
+    run.log({"a": 3})
+    began = time.perf_counter()
+    run.finish()
+    assert 1 <= time.perf_counter() - began < 5
+    path = settings.display_path(Path(fake_run.dir).parent)
+    line = capsys.readouterr().out
+    if offline:
+        assert line == f"W&B: writing the log takes too long; it is in {path}, without 2 entries.\n"
+    else:
+        upload = f"`wandb sync {path}` uploads it, without 2 entries"
+        reason = "the server stopped answering"
+        assert line == f"W&B: {reason}; the log is safe in {path}, {upload}.\n"
+    # Only a server that died keeps later runs offline.
+    assert tracking._session.failed == (None if offline else tracking._account())
+    assert run.location.startswith(f"W&B log in {path}: ")
 
 
 def test_disabled_does_nothing(monkeypatch, capsys):
@@ -307,7 +491,7 @@ def test_disabled_does_nothing(monkeypatch, capsys):
     with tracking.start("model", {"a": 1}) as run:
         run.log({"loss": 1})
         run.log_table("table", [{"a": 1}])
-        run.log_image("picture", np.zeros((2, 2)))
+        run.log_image("image", np.zeros((2, 2)))
     run.finish()
     assert run.location == "W&B: not logged" and capsys.readouterr().out == ""
     assert not settings.runs_dir().exists()
@@ -326,7 +510,7 @@ def test_folder_that_cannot_be_written_costs_one_line(monkeypatch, tmp_path, cap
 
 
 @pytest.mark.parametrize(
-    ("said", "key", "profile", "where"),
+    ("wandb_mode", "key", "profile", "expected"),
     [
         ("online", "", "quick", "online"),
         ("shared", "", "live", "online"),
@@ -339,12 +523,12 @@ def test_folder_that_cannot_be_written_costs_one_line(monkeypatch, tmp_path, cap
         ("", "", "live", "offline"),
     ],
 )
-def test_mode(monkeypatch, said, key, profile, where):
-    environ = {"WANDB_MODE": said, "WANDB_API_KEY": key, "COMPANION_PROFILE": profile}
+def test_mode(monkeypatch, wandb_mode, key, profile, expected):
+    environ = {"WANDB_MODE": wandb_mode, "WANDB_API_KEY": key, "COMPANION_PROFILE": profile}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("NETRC", os.devnull)
-    assert tracking.mode() == where
+    assert tracking.mode() == expected
 
 
 def test_unknown_mode_is_refused(monkeypatch):
@@ -354,7 +538,7 @@ def test_unknown_mode_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("machine", "server", "where"),
+    ("machine", "server", "expected"),
     [
         ("api.wandb.ai", "", "online"),
         ("api.forge.coreweave.com", "", "online"),
@@ -363,86 +547,9 @@ def test_unknown_mode_is_refused(monkeypatch):
         ("example.org", "", "offline"),
     ],
 )
-def test_key_in_netrc(monkeypatch, tmp_path, machine, server, where):
+def test_key_in_netrc(monkeypatch, tmp_path, machine, server, expected):
     (tmp_path / "netrc").write_text(f"machine {machine}\n  login user\n  password {KEY}\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_BASE_URL", server)
     monkeypatch.delenv("WANDB_MODE")
-    assert tracking.mode() == where
-
-
-def test_leaderboard_shows_the_newest_row_of_each_model(monkeypatch):
-    monkeypatch.setattr(settings._session, "notebook", "02_second")
-    results.add_score("late", data="sample", accuracy=0.5)
-    monkeypatch.setattr(settings._session, "notebook", "01_first")
-    results.add_score("old", data="sample", accuracy=0.1)
-    results.add_score("other", data="sample", accuracy=np.float32(0.25), parameters=np.int64(7))
-    results.add_score("old", data="sample", accuracy=0.9)
-    results.add_score("old", data="real", accuracy=0.2)
-    results.add_score("old", data="sample", board="digits", accuracy=0.3)
-    monkeypatch.setenv("COMPANION_PROFILE", "quick")
-    results.add_score("old", data="sample", accuracy=0.4)
-    monkeypatch.setenv("COMPANION_PROFILE", "live")
-    rows = results.leaderboard(data="sample")
-    assert [(row["model"], row["accuracy"]) for row in rows] == [
-        ("old", 0.9),
-        ("other", 0.25),
-        ("late", 0.5),
-    ]
-    about = {"notebook": "01_first", "profile": "live", "data": "sample"}
-    assert rows[1] == about | {"model": "other", "accuracy": 0.25, "parameters": 7}
-    assert [row["accuracy"] for row in results.leaderboard("digits", data="sample")] == [0.3]
-    assert results.leaderboard("faces", data="sample") == []
-
-
-def test_row_that_was_cut_off_spoils_no_other(tmp_path):
-    results.add_score("first", data="sample", accuracy=0.1)
-    path = tmp_path / "runs" / "leaderboard-reviews.jsonl"
-    with path.open("ab") as file:
-        file.write(path.read_bytes()[:30])
-    assert [row["model"] for row in results.leaderboard(data="sample")] == ["first"]
-    results.add_score("second", data="sample", accuracy=0.2)
-    assert [row["model"] for row in results.leaderboard(data="sample")] == ["first", "second"]
-
-
-def test_two_processes_append_at_once_and_lose_no_row(tmp_path):
-    program = """
-import sys
-from utils import results
-for number in range(200):
-    results.add_score(f"{sys.argv[1]} {number}", data="sample", text="x" * 300)
-"""
-    runs = tmp_path / "runs"
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, name], cwd=settings.ROOT, env=environment(runs)
-        )
-        for name in "ab"
-    ]
-    assert [process.wait(LIMIT) for process in both] == [0, 0]
-    rows = results.leaderboard(data="sample")
-    assert {row["model"] for row in rows} == {f"{name} {n}" for name in "ab" for n in range(200)}
-    lines = (runs / "leaderboard-reviews.jsonl").read_text().splitlines()
-    assert len([json.loads(line) for line in lines if line]) == 400
-
-
-def test_summary(tmp_path, capsys):
-    results.save_summary("old", data="sample")
-    assert (
-        results.save_summary(
-            "90.1% vs 50.0%", data="real", accuracy=np.float64(0.901), counts=np.arange(2)
-        )
-        is None
-    )
-    assert capsys.readouterr().out == ""
-    (path,) = (tmp_path / "runs").rglob("summary*")
-    found = json.loads(path.read_text(encoding="utf-8"))
-    versions = found.pop("versions")
-    assert found == {
-        "notebook": settings.notebook_name(),
-        "profile": "live",
-        "data": "real",
-        "headline": "90.1% vs 50.0%",
-        "numbers": {"accuracy": 0.901, "counts": [0, 1]},
-    }
-    assert versions["python"] == ".".join(str(part) for part in sys.version_info[:3])
+    assert tracking.mode() == expected

@@ -1,9 +1,9 @@
-"""Make a deck of slides from each notebook, with reveal.js beside it: `make slides`. Nothing is executed.
+"""Make a deck of slides from each notebook, with its own copy of reveal.js: `make slides`.
 
-A heading begins a slide, sections lie side by side, and what belongs to one lies below it. Each slide holds
-one thing: a few sentences, a correction, a short piece of code with what it prints, a table, or a figure.
-Code of more than 18 lines, code that draws, the set-up, the knobs and the solutions stay in the notebook,
-and so does a cell tagged `slide-skip`.
+Nothing is executed. A heading begins a slide; sections lie side by side, with their slides below
+each other. A slide holds one thing: a few sentences, a correction, a short piece of code with what
+it prints, a table, or a figure. Long code, code that draws, the set-up, the settings and the
+solutions stay in the notebook, and so does a cell tagged `slide-skip`.
 """
 
 import html
@@ -21,9 +21,20 @@ from tools.build_site import plain_outputs  # noqa: E402
 from tools.stamp_colab import BADGE  # noqa: E402
 
 SLIDES = ROOT / "build" / "slides"
-CODE_LINES, SHARED_LINES, WORDS, ROWS = 18, 17, 75, 12
+CODE_LINES = 18  # a longer cell is not shown
+SHARED_LINES = 17  # of code or printed text that fill a slide
+WORDS = 75  # that fill a slide
+ROWS = 12  # of a table; a longer one is set in smaller letters
 HEADING = re.compile(r"^(#{1,3}) (.+?)(?: \((session|asked) ([\w\d:, -]+)\))?$")
-FORMULA = re.compile(r"(?<!\\)\$\$?(.+?)\$\$?", re.DOTALL)
+# As in Pandoc: a `$` that opens a formula stands before a character other than a space, one that
+# closes it behind one and not before a digit; so "$5 and $40" are amounts of money.
+FORMULA = re.compile(
+    r"""(?P<code>(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`))
+    | (?<!\\)\$\$(?P<block>.+?)(?<!\\)\$\$
+    | (?<![\\\w$])\$(?P<inline>[^\s$](?:(?:\\\$|[^$])*?[^\s$\\])?)\$(?![\w$])
+    | \\?(?P<dollar>\$)""",
+    re.DOTALL | re.VERBOSE,
+)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -43,7 +54,8 @@ PAGE = """<!doctype html>
 <script src="reveal/reveal.js"></script>
 <script>
 Reveal.initialize({{
-  width: 1280, height: 720, margin: 0.03, center: false, hash: true, slideNumber: "c/t", transition: "none",
+  width: 1280, height: 720, margin: 0.03, center: false, hash: true,
+  slideNumber: "c/t", transition: "none",
 }});
 // What is too high for a slide is shown smaller; that is rare, and never below two thirds.
 function fit() {{
@@ -59,26 +71,32 @@ Reveal.on("slidechanged", fit);
 """
 
 
-def prose(text: str) -> str:
-    """Turn Markdown into HTML; formulas become MathML, and links to notebooks lead to their slides."""
+def to_html(text: str) -> str:
+    """Turn Markdown into HTML, with formulas as MathML and links to slides instead of notebooks."""
     from latex2mathml.converter import convert
     from nbconvert.filters import markdown2html
 
-    def formula(match):
-        shown = "block" if match.group().startswith("$$") else "inline"
-        return convert(match.group(1).strip(), display=shown)
+    formulas = []
 
-    text = "".join(
-        part if part.startswith("`") else FORMULA.sub(formula, part)
-        for part in re.split(r"(`[^`]*`)", text)
-    )
+    def set_aside(match):
+        if match["code"]:
+            return match["code"]
+        if match["dollar"]:  # nbconvert would take what stands between two for a formula
+            return "\ue000"
+        display = "block" if match["block"] else "inline"
+        formulas.append(convert((match["block"] or match["inline"]).strip(), display=display))
+        return f"\ue001{len(formulas) - 1}\ue002"
+
+    text = FORMULA.sub(set_aside, text)
     # A number and a dot at the beginning would be a list.
-    found = markdown2html(re.sub(r"^(\d+)\. ", r"\1\\. ", text)).replace(".ipynb", ".html")
-    return re.sub(r'<a class="anchor-link".*?</a>', "", found)
+    text = re.sub(r"^(\d+)\. ", r"\1\\. ", text)
+    page = markdown2html(text).replace(".ipynb", ".html").replace("\ue000", "$")
+    page = re.sub("\ue001(\\d+)\ue002", lambda match: formulas[int(match[1])], page)
+    return re.sub(r'<a class="anchor-link".*?</a>', "", page)
 
 
 def paragraphs(source: str) -> list[str]:
-    """Split Markdown at blank lines, and after a heading, that stands on a line of its own."""
+    """Split Markdown at blank lines, and before and after each heading."""
     source = re.sub(r"<details>.*?</details>", "", source, flags=re.DOTALL)
     source = re.sub(r"^(#{1,3} .+)$", r"\n\1\n", source, flags=re.MULTILINE)
     return [part.strip() for part in re.split(r"\n\s*\n", source) if part.strip()]
@@ -102,7 +120,7 @@ def highlighted(source: str) -> str:
 
 
 def printed(text: str) -> str:
-    """Keep what people want to see of printed text: no log of epochs, and not more than fits."""
+    """Shorten printed text to what fits on a slide, without the log of epochs."""
     lines = [
         line
         for line in text.strip().splitlines()
@@ -112,20 +130,23 @@ def printed(text: str) -> str:
 
 
 class Deck:
-    """The slides of one notebook, in sections; `self.sections` holds lists of lists of HTML."""
+    """The slides of one notebook: `sections` holds sections, lists of slides, lists of HTML."""
 
     def __init__(self):
-        self.sections, self.title, self.words = [], "", 0
+        self.sections = []
+        self.title = ""
+        self.words = 0  # on the current slide
 
     def begin(self, title: str, section: bool) -> None:
-        """Begin a slide under a heading of its own, and a section with it if asked."""
+        """Begin a slide with this heading, in a new section or in the current one."""
         if section or not self.sections:
             self.sections.append([])
         self.sections[-1].append([title])
-        self.title, self.words = re.sub(r"<.*?>", "", title.partition("</h")[0]), 0
+        self.title = re.sub(r"<.*?>", "", title.partition("</h")[0])
+        self.words = 0
 
     def add(self, content: str, words: int = WORDS) -> None:
-        """Put content onto the current slide while it has room, else onto a new one below."""
+        """Add HTML to the current slide if it has room for `words`, else to a new one below."""
         if self.words and self.words + words > WORDS:
             self.sections[-1].append([f'<p class="where">{self.title}</p>'])
             self.words = 0
@@ -133,54 +154,51 @@ class Deck:
         self.words += words
 
     def text(self, source: str) -> None:
-        """Add Markdown, a heading as the beginning of a slide."""
+        """Add Markdown; each heading begins a slide."""
         for part in paragraphs(source):
             if match := HEADING.match(part):
                 level, title, _, time = match.groups()
-                # A heading alone on a slide would be an empty one: its section's title goes along.
                 time = f'<p class="session">Session {time}</p>' if time else ""
-                self.begin(
-                    f"<h{len(level)}>{prose(title).strip()[3:-4]}</h{len(level)}>{time}",
-                    len(level) < 3,
-                )
+                inner = to_html(title).strip().removeprefix("<p>").removesuffix("</p>")
+                tag = f"h{len(level)}"
+                self.begin(f"<{tag}>{inner}</{tag}>{time}", section=len(level) < 3)
             elif part.startswith(("- ", "* ", "|")):
-                self.add(prose(part), max(WORDS // 2, len(part.split())))
+                self.add(to_html(part), max(WORDS // 2, len(part.split())))
+            elif part.startswith(">"):
+                self.add(to_html(part), WORDS)
             else:
-                self.add(prose(part), WORDS if part.startswith(">") else len(part.split()))
+                self.add(to_html(part), len(part.split()))
 
     def code(self, cell) -> None:
-        """Add a short cell's code, then what it shows; a figure or a table gets a slide of its own."""
+        """Add a short cell's code, then its outputs; a figure or a table has a slide of its own."""
         source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
-        lines, words = len(source.splitlines()), 0
-        drawn = any(
+        lines = len(source.splitlines())
+        draws = any(
             "<img" in output.get("data", {}).get("text/html", "") for output in cell.outputs
         )
-        if lines <= CODE_LINES and not drawn and "tracking." not in source:
-            words = lines * WORDS // SHARED_LINES
-            self.add(highlighted(source), words)
+        if lines <= CODE_LINES and not draws and "tracking." not in source:
+            self.add(highlighted(source), lines * WORDS // SHARED_LINES)
         for output in cell.outputs:
-            if shown := output.get("data", {}).get("text/html", ""):
+            data = output.get("data", {})
+            text = printed(output.get("text", "") or data.get("text/plain", ""))
+            if shown := data.get("text/html", ""):
                 if shown.startswith("<img"):
                     shown = shown.replace(" src=", " data-src=")
                 elif shown.count("<tr") > ROWS or len(re.sub(r"<.*?>", "", shown)) > 900:
                     shown = shown.replace("<table", '<table class="dense"')
                 self.add(shown)
-            elif text := printed(
-                output.get("text", "") or output.get("data", {}).get("text/plain", "")
-            ):
-                self.add(
-                    listing(text, "prints"), (len(text.splitlines()) + 1) * WORDS // SHARED_LINES
-                )
+            elif text:
+                height = (len(text.splitlines()) + 1) * WORDS // SHARED_LINES
+                self.add(listing(text, "prints"), height)
 
     def write(self) -> str:
-        """Write all sections in reveal.js's way: side by side, and below each other inside."""
+        """Write all sections as reveal.js reads them: sections, with the slides inside."""
         lines = []
         for section in self.sections:
-            lines += [
-                "<section>",
-                *(f"<section>{''.join(slide)}</section>" for slide in section),
-                "</section>",
-            ]
+            lines.append("<section>")
+            for slide in section:
+                lines.append(f"<section>{''.join(slide)}</section>")
+            lines.append("</section>")
         return "\n".join(lines)
 
 
@@ -188,23 +206,23 @@ def deck(path: Path) -> str:
     """Make the page of one notebook's slides."""
     notebook = nbformat.read(path, as_version=4)
     plain_outputs(notebook, path.stem, SLIDES / "pictures", "pictures")
-    made, seen = Deck(), 0
+    slides = Deck()
+    code_cells = 0
     for cell in notebook.cells:
-        seen += cell.cell_type == "code"
-        tags = cell.metadata.get("tags", [])
-        # The first two code cells are set-up and knobs; the sentence that announces the knobs goes with them.
-        if {"slide-skip", "solution"} & set(tags) or (
-            seen in (1, 2) and not cell.source.startswith("#")
-        ):
+        code_cells += cell.cell_type == "code"
+        if {"slide-skip", "solution"} & set(cell.metadata.get("tags", [])):
             continue
-        if cell.cell_type == "code" and seen > 2:
-            made.code(cell)
+        # The first two code cells are set-up and settings, which a sentence announces.
+        if code_cells in (1, 2) and not cell.source.startswith("#"):
+            continue
+        if cell.cell_type == "code" and code_cells > 2:
+            slides.code(cell)
         elif cell.cell_type == "markdown":
-            # Of the first cell, the table at a glance is for readers.
+            # The table at a glance, in the first cell, is for readers.
             source = BADGE.sub("", cell.source)
-            made.text(source if seen else source.partition("| At a glance")[0])
+            slides.text(source if code_cells else source.partition("| At a glance")[0])
     title = notebook.cells[0].source.partition("\n")[0].removeprefix("# ")
-    return PAGE.format(title=html.escape(title), body=made.write())
+    return PAGE.format(title=html.escape(title), body=slides.write())
 
 
 def main() -> int:
@@ -213,10 +231,10 @@ def main() -> int:
 
     shutil.rmtree(SLIDES, ignore_errors=True)
     (SLIDES / "reveal").mkdir(parents=True)
-    # The package is used for the files of reveal.js that it carries.
-    carried = Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs" / "dist"
+    # The package serves only for its copy of reveal.js.
+    dist = Path(sphinx_revealjs.__file__).parent / "_static" / "revealjs" / "dist"
     for name in ("reset.css", "reveal.css", "reveal.js"):
-        shutil.copy(carried / name, SLIDES / "reveal" / name)
+        shutil.copy(dist / name, SLIDES / "reveal" / name)
     from pygments.formatters import HtmlFormatter
 
     colours = HtmlFormatter(style="a11y-high-contrast-light").get_style_defs(
@@ -232,9 +250,8 @@ def main() -> int:
         rows.append(f'<li><a href="{path.stem}.html">{title}</a></li>')
     body = f"<section><h1>Slides</h1><ul>{''.join(rows)}</ul></section>"
     (SLIDES / "index.html").write_text(PAGE.format(title="Slides", body=body), encoding="utf-8")
-    print(
-        f"{len(rows)} decks in {SLIDES.relative_to(ROOT)}: open {SLIDES.relative_to(ROOT)}/index.html"
-    )
+    folder = SLIDES.relative_to(ROOT)
+    print(f"{len(rows)} decks in {folder}: open {folder}/index.html")
     return 0
 
 

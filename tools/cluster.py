@@ -1,21 +1,25 @@
-"""Run notebooks on the machines of a Ray cluster, one task a notebook and seed: `make run RAY_ADDRESS=...`.
+"""Run notebooks on a Ray cluster, one task a notebook and seed: `make run RAY_ADDRESS=...`.
 
-What a task does is what `run_notebooks` does here; this module takes the project there and the results back.
+A task executes a notebook as `make run` does on one machine; this module uploads the project and
+brings the results back. Use only machines that you trust: Ray unpickles whatever a worker sends,
+which can run any code here, and each of them receives your W&B key.
 """
 
 import io
 import os
+import re
 import socket
+import subprocess
 import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
-from tools import run_notebooks
+from tools.execution import Outcome, build_folder, execute
 from utils import settings
 
-RETRIES = 3  # how often a task begins anew whose worker or machine was lost
-PASSED_ON = (
+RETRIES = 3  # how often a task starts again after its worker or machine was lost
+FORWARDED_PREFIXES = (
     "COMPANION_",
     "WANDB_",
     "HTTP_PROXY",
@@ -26,13 +30,37 @@ PASSED_ON = (
 )
 
 
-def connect():
-    """Connect to the cluster of `RAY_ADDRESS` and take the project there; exit with one line if not."""
+def excluded_patterns(root: Path, notebooks: list[Path]) -> list[str]:
+    """List what stays on this machine, as patterns of a .gitignore file.
+
+    These are hidden files (.env), the docs, and files that git does not track: `git add` a module
+    that your notebook imports. What git ignores, such as data, Ray leaves out by itself.
+
+    Args:
+        root: folder of the project.
+        notebooks: those to run, which need not be tracked.
+    """
+    patterns = [".?*", "/docs"]  # ".*" would match the folder itself, "."
+    command = ["git", "ls-files", "--others", "--exclude-standard", "-z"]
+    try:
+        listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return patterns  # no git here, or the project was downloaded as an archive
+    needed = {path.relative_to(root).as_posix() for path in notebooks}
+    for name in filter(None, listed.stdout.split("\0")):
+        if name not in needed:
+            patterns.append("/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", name))
+    return patterns
+
+
+def connect(notebooks: list[Path]):
+    """Connect to the cluster of `RAY_ADDRESS` and upload the project, or exit with one line."""
     try:
         import ray
     except ImportError:
         sys.exit(
-            "RAY_ADDRESS is set, but Ray is not installed: pip install ray, in the cluster's version."
+            "RAY_ADDRESS is set, but Ray is not installed: "
+            "pip install ray, in the cluster's version."
         )
     address = os.environ["RAY_ADDRESS"]
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -41,12 +69,15 @@ def connect():
             socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as error:
         sys.exit(
-            f"RAY_ADDRESS={address}: no cluster answers there ({error}). Start Ray there, or unset it."
+            f"RAY_ADDRESS={address}: no cluster answers there ({error}). "
+            "Start Ray there, or unset it."
         )
-    # What git ignores, such as data and environments, stays here by itself.
-    carried = {"working_dir": str(settings.ROOT), "excludes": [".git", "docs"]}
+    project = {
+        "working_dir": str(settings.ROOT),
+        "excludes": excluded_patterns(settings.ROOT, notebooks),
+    }
     try:
-        ray.init(runtime_env=carried, log_to_driver=False, logging_level="ERROR")
+        ray.init(runtime_env=project, log_to_driver=False, logging_level="ERROR")
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         sys.exit(f"RAY_ADDRESS={address}: {reason}. Start Ray there, or unset it.")
@@ -57,80 +88,94 @@ def run(jobs: list[tuple[Path, int]], profile: str, timeout: int):
     """Run notebooks on the cluster; yield each as soon as it is done.
 
     Args:
-        jobs: notebook and seed.
-        profile, timeout: as for `run_notebooks.execute`.
+        jobs: notebook and seed of each.
+        profile: its name.
+        timeout: seconds that one cell may take.
 
     Yields:
-        (notebook, seed), and an `Outcome`. Its runs have been put beside those of notebooks that ran here.
+        (notebook, seed), and an `Outcome`. What it wrote while running lies in its `build_folder`.
     """
-    ray = connect()
-    given = {
-        name: value for name, value in os.environ.items() if name.upper().startswith(PASSED_ON)
+    ray = connect([path for path, _ in jobs])
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper().startswith(FORWARDED_PREFIXES)
     }
-    given.pop("COMPANION_RUNS", None)
-    given.setdefault("COMPANION_CACHE", str(settings.cache_dir()))
+    environment.pop("COMPANION_RUNS", None)
+    environment.setdefault("COMPANION_CACHE", str(settings.cache_dir()))
+    environment["COMPANION_PROFILE"] = profile
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    needs = {
+    resources = {
         "num_cpus": min(2, max(node.get("CPU", 0) for node in nodes)),
         "num_gpus": 1 if any(node.get("GPU") for node in nodes) else 0,
     }
-    remote = ray.remote(max_retries=RETRIES, **needs)(task)
-    # Arguments, unlike Ray's `env_vars`, do not show up in its dashboard: there may be a key among them.
-    waiting = {
-        remote.remote(path.name, seed, given | {"COMPANION_PROFILE": profile}, timeout): (
-            path,
-            seed,
-        )
-        for path, seed in jobs
-    }
+    remote_task = ray.remote(max_retries=RETRIES, **resources)(task)
+    # There may be a key among them: the dashboard shows Ray's `env_vars`, but no arguments.
+    waiting = {}
+    for path, seed in jobs:
+        waiting[remote_task.remote(path.name, seed, environment, timeout)] = (path, seed)
     while waiting:
-        (done,), _ = ray.wait(list(waiting), num_returns=1)
-        path, seed = waiting.pop(done)
+        (finished,), _ = ray.wait(list(waiting), num_returns=1)
+        path, seed = waiting.pop(finished)
         try:
-            outcome, packed = ray.get(done)
+            outcome, packed = ray.get(finished)
+            unpack(packed, build_folder(profile, seed) / "runs")
         except ray.exceptions.RayError as error:
-            reason = str(error).strip().splitlines()[0]
-            outcome, packed = run_notebooks.Outcome(error=f"lost on the cluster: {reason}"), None
-        if packed:
-            unpack(packed, run_notebooks.folder(profile, seed) / "runs")
+            # Of a traceback that came from there, the last line says what happened.
+            lines = str(error).strip().splitlines()
+            reason = lines[-1] if "ray::" in lines[0] else lines[0]
+            outcome = Outcome(error=f"lost on the cluster: {reason}")
+        except (tarfile.TarError, OSError) as error:
+            outcome.error = outcome.error or f"its results cannot be unpacked: {error}"
         yield (path, seed), outcome
     ray.shutdown()
 
 
-def task(name: str, seed: int, environment: dict[str, str], timeout: int):
+def task(name: str, seed: int, environment: dict[str, str], timeout: int) -> tuple[Outcome, bytes]:
     """Execute one notebook in the copy of the project that Ray brought here.
 
     Returns:
-        Its `Outcome`, and its runs folder as a compressed archive.
+        Its `Outcome`, and what it wrote while running, as a compressed archive.
     """
+    environment = dict(environment)
     if not Path(environment["COMPANION_CACHE"]).is_dir():
-        del environment["COMPANION_CACHE"]  # of another machine: this one keeps its own
+        del environment["COMPANION_CACHE"]  # a path of another machine: this one uses its own cache
     with tempfile.TemporaryDirectory(prefix="companion-") as runs:
         os.environ |= environment | {"COMPANION_RUNS": runs}
-        outcome = run_notebooks.execute(settings.ROOT / "notebooks" / name, seed, timeout)
+        outcome = execute(settings.ROOT / "notebooks" / name, seed, timeout)
         outcome.machine = socket.gethostname()
         return outcome, pack(Path(runs))
 
 
 def pack(folder: Path) -> bytes:
-    """Make one compressed archive of all that lies in a folder, but for links that lead out of it."""
+    """Make a compressed archive of a folder, without absolute links, which lead out of it."""
 
-    def inside(member):
+    def without_absolute_links(member):
         return None if member.issym() and Path(member.linkname).is_absolute() else member
 
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as archive:
-        archive.add(folder, arcname=".", filter=inside)
+        archive.add(folder, arcname=".", filter=without_absolute_links)
     return packed.getvalue()
 
 
 def unpack(packed: bytes, folder: Path) -> None:
-    """Put what `pack` packed into a folder; rows of leaderboards are added to those that stand there."""
+    """Extract an archive of `pack` into a folder; rows of leaderboards are appended.
+
+    Raises:
+        tarfile.TarError: a member would be written outside the folder, or a leaderboard is a link.
+            Members before it have been extracted.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         for member in archive.getmembers():
-            if Path(member.name).match("leaderboard-*.jsonl"):
-                with (folder / Path(member.name).name).open("ab") as board:
-                    board.write(archive.extractfile(member).read())
+            name = Path(member.name)
+            if name.match("leaderboard-*.jsonl"):
+                board = folder / name.name
+                # Writing through a link would append to whatever file it points to.
+                if not member.isfile() or board.is_symlink():
+                    raise tarfile.ExtractError(f"{name} is not a regular file")
+                with board.open("ab") as file:
+                    file.write(archive.extractfile(member).read())
             else:
                 archive.extract(member, folder, filter="data")

@@ -1,4 +1,4 @@
-"""Write the skeleton of another notebook, which runs and keeps the contract: `make new name=diffusion`."""
+"""Write a skeleton for another notebook, which keeps the contract: `make new name=diffusion`."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools.run_notebooks import METADATA  # noqa: E402
+from tools.execution import METADATA  # noqa: E402
 from tools.stamp_colab import badge  # noqa: E402
 
 SOLUTION = {
@@ -19,9 +19,9 @@ SOLUTION = {
     "tags": ["hide-input", "solution"],
 }
 
-# Markdown and code in turns; a cell that begins with "# @title Solution" is folded away.
+# Markdown and code in turns; a cell that begins with "# @title Solution" is folded.
 CELLS = [
-    """Every knob of this notebook stands in the next cell.""",
+    """The next cell holds every setting of this notebook.""",
     """import keras
 import matplotlib.pyplot as plt
 import numpy as np
@@ -29,48 +29,51 @@ import numpy as np
 from utils import notebook, plots, results, settings
 
 cfg = settings.choose(
-    quick={"words": 4, "seed": 0},
-    live={"words": 8, "seed": 0},
-    full={"words": 8, "seed": 0},
+    quick={"words": 4},
+    live={"words": 8},
+    full={"words": 8},
 )
-notebook.banner()""",
-    """## 1. From scores to shares (session 00:00:00-00:01:00)
+cfg.seed = seed
+keras.utils.set_random_seed(cfg.seed)
 
-Say why before how, in one to four sentences: what is the question, and what will the next cell show? First by
-hand, small enough to check by eye.""",
+notebook.banner()""",
+    """## 1. From scores to probabilities (session 00:00:00-00:01:00)
+
+Say why before how, in one to four sentences: what is the question, and what will the next cell
+show? First by hand, small enough to check by eye.""",
     """scores = np.random.default_rng(cfg.seed).normal(size=cfg.words)
 by_hand = np.exp(scores) / np.exp(scores).sum()
 print(by_hand.round(2))""",
     """The same with Keras, given the same numbers, and a check that the two agree.""",
     """with_keras = keras.ops.convert_to_numpy(keras.ops.softmax(scores))
 np.testing.assert_allclose(by_hand, with_keras, atol=1e-6)
-print(f"by hand = Keras, to 1e-6, on {cfg.words} scores")""",
-    """A figure stands under the cell that makes it. Its title is a claim.""",
+print(f"by hand and Keras agree to 1e-6 on {cfg.words} scores")""",
+    """A figure stands under the cell that draws it. Its title is a claim.""",
     """figure, axes = plt.subplots()
 axes.bar(np.arange(cfg.words), with_keras, color=plots.BLUE)
-axes.axhline(1 / cfg.words, color=plots.RED, linestyle="--", label="all equal (baseline)")
-axes.set(title="A softmax spreads one unit over all scores", xlabel="score", ylabel="share")
+axes.axhline(1 / cfg.words, color=plots.RED, linestyle="--", label="uniform (baseline)")
+axes.set(title="A softmax gives every score some probability", xlabel="score", ylabel="probability")
 axes.legend()
 plots.show_figure(
     figure,
-    "Bars of the probabilities that a softmax gives to each score, and a uniform line.",
+    "Bars of the probability that a softmax gives to each score, and a line at the uniform one.",
 )""",
     """## 2. Exercises
 
 Predict first, then change a few lines, then unfold the solution.
 
-**1. One score more.** Add 1 to every score. What happens to the shares?
+**1. A constant.** Add 1 to every score. What happens to the probabilities?
 
 <details><summary>Hint</summary>
 
-Write the fraction down, and take out what all its terms share.
+Write down the fraction, and cancel the factor that all its terms have.
 
 </details>""",
     """# @title Solution 1
 shifted = keras.ops.convert_to_numpy(keras.ops.softmax(scores + 1))
 np.testing.assert_allclose(shifted, with_keras, atol=1e-6)
-print("the shares stay what they are")""",
-    """**2. Twice the scores.** Does the largest share grow or shrink?
+print("the probabilities do not change")""",
+    """**2. Twice the scores.** Does the largest probability grow or shrink?
 
 <details><summary>Hint</summary>
 
@@ -80,19 +83,19 @@ Doubling the scores squares the exponentials.
     """# @title Solution 2
 doubled = keras.ops.convert_to_numpy(keras.ops.softmax(2 * scores))
 assert doubled.max() > with_keras.max()
-print(f"largest share: {with_keras.max():.2f}, doubled {doubled.max():.2f}")""",
+print(f"largest probability: {with_keras.max():.2f}, with doubled scores {doubled.max():.2f}")""",
     """## Recap
 
-Three to five sentences, each with something that was measured above, and its baseline.""",
+Three to five sentences, each with a measurement from above and its baseline.""",
     """results.save_summary(
-    f"largest share {with_keras.max():.2f}, baseline {1 / cfg.words:.2f}",
+    f"largest probability {with_keras.max():.2f}, baseline {1 / cfg.words:.2f}",
     data="sample",
     largest=float(with_keras.max()),
     baseline=1 / cfg.words,
 )""",
     """**Next:** where a reader goes from here.
 
-**Papers:** who found this, and when.""",
+**Papers:** authors, year, title, for all that the text cites.""",
 ]
 
 
@@ -103,7 +106,8 @@ def front(stem: str) -> str:
 
 {badge("", f"{stem}.ipynb")}
 
-In two or three sentences: the question that this notebook answers, and what a reader has at its end.
+In two or three sentences: the question that this notebook answers, and what a reader will have
+at the end.
 
 | At a glance | |
 |---|---|
@@ -122,7 +126,9 @@ def skeleton(stem: str, setup: str) -> nbformat.NotebookNode:
         stem: file name without its ending, such as "11_diffusion".
         setup: the set-up cell, the same in all notebooks but for the name.
     """
-    cells = [new_markdown_cell(front(stem)), new_code_cell(setup)]
+    # papermill injects a seed below the cell with this tag.
+    setup_cell = new_code_cell(setup, metadata={"tags": ["parameters"]})
+    cells = [new_markdown_cell(front(stem)), setup_cell]
     for number, source in enumerate(CELLS):
         cell = new_code_cell(source) if number % 2 else new_markdown_cell(source)
         if source.startswith("# @title Solution"):
@@ -137,7 +143,7 @@ def main() -> int:
     """Write the next free number's notebook under the name given on the command line."""
     name = sys.argv[1].strip() if len(sys.argv) > 1 else ""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        print("Give it a name of small letters, digits and underscores: make new name=diffusion")
+        print("Give a name of lower-case letters, digits and underscores: make new name=diffusion")
         return 1
     paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
     stem = f"{int(paths[-1].name[:2]) + 1:02d}_{name}"
@@ -146,7 +152,7 @@ def main() -> int:
     target = ROOT / "notebooks" / f"{stem}.ipynb"
     nbformat.write(skeleton(stem, setup.replace(paths[0].stem, stem)), target)
     print(
-        f"notebooks/{target.name} is there. Fill it in, run `make render ONLY={stem[:2]}`, "
+        f"Wrote notebooks/{target.name}. Fill it in, run `make render ONLY={stem[:2]}`, "
         "and add its row to the table in README.md."
     )
     return 0

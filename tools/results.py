@@ -1,6 +1,6 @@
-"""Keep the summaries of runs in docs/results, and write docs/results.md from them.
+"""Copy the summaries of runs to docs/results, and write docs/results.md from them.
 
-`make render` keeps those of the stored runs, `make results` those of the last quick and full runs.
+`make render` takes those of the stored runs, `make results` those of the last quick and full runs.
 """
 
 import json
@@ -9,35 +9,37 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KEPT = ROOT / "docs" / "results"
+SUMMARIES = ROOT / "docs" / "results"
 PROFILES = ("quick", "live", "full")
 
 INTRODUCTION = """# Results
 
-The numbers that the notebooks claim, as the last cell of each writes them down: one column for each profile
-and source of data that was run, and the book's number where it prints one. A sample is an experiment with
-known truth, so its numbers say nothing about real reviews, sentences or faces; and the quick profile is
-there to show that everything works, with models that have hardly learned. "-" means that a number does not
-exist there. Times are of two CPU cores. Live runs on real data are those whose outputs the notebooks hold.
+The numbers that the notebooks claim, as the last cell of each saves them: one column for each
+profile and source of data that was run, and the book's number where it prints one. A sample is an
+experiment with known truth, so its numbers say nothing about real reviews, sentences or faces; and
+the quick profile is there to show that everything works, with models that have hardly learned. "-"
+means that a run has no such number. Times are those of two CPU cores. Live runs on real data are
+those whose outputs are stored in the notebooks.
 """
 
 
 def keep(report: Path) -> Path:
-    """Copy one run's summary.json into docs/results, and write the page of all of them anew."""
-    found = json.loads(report.read_text(encoding="utf-8"))
-    KEPT.mkdir(parents=True, exist_ok=True)
-    target = KEPT / f"{found['notebook']}-{found['profile']}-{found['data']}.json"
-    target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (KEPT.parent / "results.md").write_text(page(), encoding="utf-8")
+    """Copy one run's summary.json to docs/results, and write the page of all summaries again."""
+    summary = json.loads(report.read_text(encoding="utf-8"))
+    SUMMARIES.mkdir(parents=True, exist_ok=True)
+    name = f"{summary['notebook']}-{summary['profile']}-{summary['data']}.json"
+    target = SUMMARIES / name
+    target.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    (SUMMARIES.parent / "results.md").write_text(page(), encoding="utf-8")
     return target
 
 
 def flat(value, name: str = "") -> dict[str, object]:
-    """Flatten nested numbers: dicts and rows of tables by their names, short lists of numbers on one line.
+    """Flatten nested numbers to one dict; names of dicts and of table rows are joined by colons.
 
     Args:
-        value: whatever `tracking.summary` took.
-        name: of the value, a part of each name that comes out.
+        value: a number, a text, or a dict or list of such, as `results.save_summary` takes them.
+        name: name of the value, the beginning of each name in the result.
     """
     if isinstance(value, dict):
         parts = value.items()
@@ -48,19 +50,30 @@ def flat(value, name: str = "") -> dict[str, object]:
         parts = [(str(number), item) for number, item in enumerate(value, 1)]
     else:
         return {name: value}
-    found = {}
+    numbers = {}
     for key, item in parts:
-        found |= flat(item, f"{name}: {key}" if name else str(key))
-    return found
+        numbers |= flat(item, f"{name}: {key}" if name else str(key))
+    return numbers
 
 
-def written(value, percent: bool = False) -> str:
-    """Write a number with three or four digits, as a share where the book prints one."""
+def is_share(name: str, book: dict) -> bool:
+    """Say whether a number is a share of examples: by its name, or by what the book prints for it.
+
+    Args:
+        name: of the number, as in the summary.
+        book: a notebook's table in book.toml: the book's numbers, and a list `shares` of names.
+    """
+    in_percent = str(book.get(name, "")).partition(",")[0].endswith("%")
+    return name.endswith("accuracy") or in_percent or name in book.get("shares", [])
+
+
+def formatted(value, share: bool = False) -> str:
+    """Format a number with three or four digits; a share from 0 to 1 in percent."""
     if isinstance(value, list):
-        return ", ".join(written(item) for item in value)
+        return ", ".join(formatted(item, share) for item in value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    if percent:
+    if share and 0 <= value <= 1:
         return f"{value:.1%}"
     if isinstance(value, int) or (value == round(value) and abs(value) >= 1):
         return f"{value:,.0f}"
@@ -81,47 +94,50 @@ def title(name: str) -> str:
 
 def page() -> str:
     """Write the results page, in Markdown."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(KEPT.glob("*.json"))]
-    printed_by_book = KEPT / "book.toml"
-    book = (
-        tomllib.loads(printed_by_book.read_text(encoding="utf-8"))
-        if printed_by_book.is_file()
-        else {}
-    )
+    summaries = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(SUMMARIES.glob("*.json"))
+    ]
+    book_path = SUMMARIES / "book.toml"
+    books = tomllib.loads(book_path.read_text(encoding="utf-8")) if book_path.is_file() else {}
     lines = [INTRODUCTION]
-    for name in sorted({run["notebook"] for run in found}):
-        runs = [run for run in found if run["notebook"] == name]
+    for notebook in sorted({run["notebook"] for run in summaries}):
+        runs = [run for run in summaries if run["notebook"] == notebook]
         runs.sort(key=lambda run: (run["data"] != "real", -PROFILES.index(run["profile"])))
-        printed, numbers = book.get(name, {}), [flat(run["numbers"]) for run in runs]
-        head = [name[:2], *(f"{run['profile']}, {run['data']} data" for run in runs)]
+        book = books.get(notebook, {})
+        head = [notebook[:2], *(f"{run['profile']}, {run['data']} data" for run in runs)]
+        printed = {name: text for name, text in book.items() if name != "shares"}
+        if printed:
+            head.append("the book")
+        columns = [flat(run["numbers"]) for run in runs]
         rows = []
-        for number in dict.fromkeys(key for each in numbers for key in each):
-            # What the book prints are accuracies, and those are kept as shares.
-            percent = number in printed or (name < "04" and number != "network")
-            cells = [written(each[number], percent) if number in each else "-" for each in numbers]
-            rows.append(
-                [number.replace("_", " "), *cells, *([printed.get(number, "")] if printed else [])]
-            )
-        lines += [f"## [{title(name)}](../notebooks/{name}.ipynb)\n"]
+        for name in dict.fromkeys(name for column in columns for name in column):
+            share = is_share(name, book)
+            row = [name.replace("_", " ")]
+            for column in columns:
+                row.append(formatted(column[name], share) if name in column else "-")
+            if printed:
+                row.append(printed.get(name, ""))
+            rows.append(row)
+        lines.append(f"## [{title(notebook)}](../notebooks/{notebook}.ipynb)\n")
         for run in runs:
             lines.append(f"- {run['profile']}, {run['data']} data: {run['headline']}")
-        lines += ["", *table([*head, *(["the book"] if printed else [])], rows), ""]
+        lines += ["", *table(head, rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def main() -> int:
-    """Take up the summaries of the last quick and full runs."""
+    """Copy the summaries of the last quick and full runs, and write the page."""
     reports = [
         path
         for profile in ("quick", "full")
         for path in ROOT.glob(f"build/{profile}/runs/*/summary.json")
     ]
     for report in sorted(reports):
-        print(f"kept {keep(report).relative_to(ROOT)}")
-    (KEPT.parent / "results.md").write_text(page(), encoding="utf-8")
-    print(
-        f"wrote docs/results.md{'' if reports else '; no new summaries, those come from `make run`'}"
-    )
+        print(f"copied {keep(report).relative_to(ROOT)}")
+    (SUMMARIES.parent / "results.md").write_text(page(), encoding="utf-8")
+    print("wrote docs/results.md")
+    if not reports:
+        print("There were no new summaries: `make run` makes them.")
     return 0
 
 

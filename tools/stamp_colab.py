@@ -1,6 +1,6 @@
-"""Write a fork's address into the badge and the set-up cell of every notebook: `make colab REPO=owner/name`.
+"""Write a fork's address into badges and set-up cells: `make colab REPO=owner/name`.
 
-An empty address takes the stamp away again.
+An empty address removes the stamp.
 """
 
 import re
@@ -12,7 +12,10 @@ import nbformat
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 BADGE = re.compile(r"<!-- badge -->.*?<!-- /badge -->", re.DOTALL)
 REPOSITORY = re.compile(r'^REPOSITORY = ".*?"', re.MULTILINE)
-UNSTAMPED = "*To open this notebook on Colab from your own fork, run `make colab REPO=owner/name` there and push.*"
+UNSTAMPED = (
+    "*To open this notebook on Colab from your own fork, "
+    "run `make colab REPO=owner/name` there and push.*"
+)
 
 
 def badge(repository: str, name: str) -> str:
@@ -26,38 +29,37 @@ def badge(repository: str, name: str) -> str:
     return f"<!-- badge -->\n\n{line}\n\n<!-- /badge -->"
 
 
-def stamp(path: Path, repository: str) -> None:
-    """Stamp one notebook in place; outputs stay as they are.
+def stamped(path: Path, repository: str) -> nbformat.NotebookNode | None:
+    """Read a notebook and stamp it, outputs as they are; return None if it has nothing to stamp.
 
-    Raises:
-        ValueError: the notebook has no badge in its first cell or no set-up cell after it.
+    That is a badge in its first cell and a line `REPOSITORY = "..."` in its first code cell.
     """
     notebook = nbformat.read(path, as_version=4)
-    title, setup = (
-        notebook.cells[0],
-        next(cell for cell in notebook.cells if cell.cell_type == "code"),
-    )
+    title = notebook.cells[0]
+    setup = next((cell for cell in notebook.cells if cell.cell_type == "code"), title)
     if not BADGE.search(title.source) or not REPOSITORY.search(setup.source):
-        raise ValueError(f"{path.name} has no badge or no REPOSITORY line to stamp")
+        return None
     title.source = BADGE.sub(lambda _: badge(repository, path.name), title.source)
     setup.source = REPOSITORY.sub(lambda _: f'REPOSITORY = "{repository}"', setup.source)
-    nbformat.write(notebook, path)
+    return notebook
 
 
 def main() -> int:
-    """Stamp all notebooks with the address given on the command line."""
+    """Stamp all numbered notebooks with the address on the command line, or none of them."""
     repository = sys.argv[1].strip() if len(sys.argv) > 1 else ""
     if repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        print(
-            f"REPO={repository} is not an address: give owner/name, as in make colab REPO=owner/name"
-        )
+        print(f"REPO={repository} is not an address: give owner/name, as in REPO=reader/films")
         return 1
-    paths = sorted(NOTEBOOKS.glob("*.ipynb"))
-    for path in paths:
-        stamp(path, repository)
-    print(
-        f"{len(paths)} notebooks now {'open from ' + repository if repository else 'carry no address'}."
-    )
+    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    # All are checked before the first is written.
+    notebooks = {path: stamped(path, repository) for path in paths}
+    if unfit := [path.name for path, notebook in notebooks.items() if notebook is None]:
+        print(f"Nothing stamped: no badge or no REPOSITORY line in {', '.join(unfit)}.")
+        return 1
+    for path, notebook in notebooks.items():
+        nbformat.write(notebook, path)
+    state = f"open from {repository}" if repository else "carry no address"
+    print(f"{len(paths)} notebooks now {state}.")
     return 0
 
 

@@ -5,23 +5,31 @@ import threading
 
 
 def within(seconds: float, action):
-    """Return what `action` returns; raise what it raises, or TimeoutError when time is up.
+    """Return what `action` returns, or raise what it raises.
 
-    It runs in a thread, because no setting covers all: a name look-up that hangs, an answer that trickles in.
+    It runs in a thread, because no setting covers every case: a name look-up that hangs, an answer
+    that trickles in. The thread is not stopped when time is up.
+
+    Args:
+        seconds: the limit.
+        action: a function without arguments.
+
+    Raises:
+        TimeoutError: the time is up.
     """
-    answers = queue.Queue()
+    outcomes = queue.Queue()
 
     def act():
         try:
-            answers.put((action(), None))
+            outcomes.put((action(), None))
         except BaseException as error:
-            answers.put((None, error))
+            outcomes.put((None, error))
 
     threading.Thread(target=act, daemon=True).start()
     try:
-        value, error = answers.get(timeout=seconds)
+        value, error = outcomes.get(timeout=seconds)
     except queue.Empty:
-        raise TimeoutError from None
-    if error:
+        raise TimeoutError(f"no result within {seconds:g} s") from None
+    if error is not None:
         raise error
     return value

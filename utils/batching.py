@@ -1,68 +1,190 @@
-"""Batches of sequences bucketed by length, so that little of a batch is padding."""
+"""Batches of sequences bucketed by length, so that little of a batch is padding.
 
+What a batch is made for, such as teacher forcing, belongs to the models.
+"""
+
+import itertools
+
+import keras
 import numpy as np
 
 
 def bucket_by_length(
-    tokens, labels, batch_size: int, seed: int | None = None, bucket_width: int = 50
-):
-    """Make batches of sequences of about the same length, each padded with zeros to its own longest one.
+    tokens,
+    labels,
+    batch_size: int,
+    seed: int | None = None,
+    bucket_width: int = 50,
+    transform=None,
+) -> "BucketedBatches":
+    """Make padded batches of sequences whose lengths are about the same.
 
-    What an epoch costs then follows from the words that there are, and not from the longest sequence:
-    notebook 02 builds and measures it.
+    The cost of an epoch then follows from the number of tokens, and not from the longest sequence.
+    Pass `shuffle=False` to `fit`: by default Keras shuffles the batches once more, with Python's
+    global random numbers, and a resumed training does not repeat that order.
 
     Args:
-        tokens: ragged tensor (samples, None) of token ids, as from `TextVectorization(ragged=True)`.
-        labels: (samples,), or ragged (samples, None) token ids of a translation: then the longer of the two
-            counts.
-        batch: samples a batch; a group's last batch may hold fewer.
-        seed: shuffles anew in every epoch; without it the order stays the same.
-        step: how far lengths of one group may lie apart.
+        tokens: sequences of token ids: a ragged tensor (samples, None), as from
+            `TextVectorization(ragged=True)`, or a list of lists of ids.
+        labels: numbers (samples,), or sequences like `tokens`: then the longer of a sample's two
+            sequences decides its bucket.
+        batch_size: samples in a batch; the last batch of a bucket may be smaller.
+        seed: shuffles samples and batches anew in every epoch; without it, their order is fixed.
+        bucket_width: the first bucket has the lengths 1 to `bucket_width`, the second one goes on
+            to `2 * bucket_width`, and so on.
+        transform: function of a padded batch `(ids, labels)` that returns what the model gets, for
+            example `(inputs, targets, sample_weights)`.
 
     Returns:
-        A `tf.data.Dataset` of ids (batch, length) and labels (batch,) or (batch, length of the labels).
-    """
-    import tensorflow as tf
+        A `keras.utils.PyDataset`. An item is two NumPy arrays: ids (batch, length), padded with 0
+        to the longest sequence of the bucket, and labels (batch,) or (batch, length), padded
+        likewise. The order follows from the seed and the attribute `epoch` alone, which
+        starts at 0; Keras adds 1 at the end of every epoch of `fit`, `evaluate` or `predict`.
 
-    lengths = tokens.row_lengths().numpy()
-    if isinstance(labels, tf.RaggedTensor):
-        lengths = np.maximum(lengths, labels.row_lengths())
-    edges = np.arange(bucket_width, lengths.max(), bucket_width)
-    # A row of a ragged tensor is typed as ragged too, until a map has returned it.
-    dataset = tf.data.Dataset.from_tensor_slices((tokens, labels)).map(
-        lambda ids, label: (ids, label)
-    )
-    if seed is not None:
-        dataset = dataset.shuffle(len(lengths), seed=seed)
-    sizes = [batch_size] * (len(edges) + 1)
-    # A label of one number has the size 1, and decides nothing.
-    grouped = dataset.bucket_by_sequence_length(
-        lambda ids, label: tf.maximum(tf.size(ids), tf.size(label)), edges.tolist(), sizes
-    )
-    # Each group gives as many batches in every epoch; Keras warns of a data set that ends unannounced.
-    batches = -(-np.bincount(np.digitize(lengths, edges)) // batch_size)
-    grouped = grouped.apply(tf.data.experimental.assert_cardinality(batches.sum()))
-    return grouped.prefetch(tf.data.AUTOTUNE)
+    Raises:
+        ValueError: there are not as many labels as sequences.
+    """
+    sequences = [_Sequences(tokens)]
+    numbers = None
+    if hasattr(labels, "row_lengths") or np.ndim(labels[0]) > 0:
+        sequences.append(_Sequences(labels))
+    else:
+        numbers = np.asarray(labels)
+    num_samples = len(sequences[0].lengths)
+    num_labels = len(sequences[1].lengths) if numbers is None else len(numbers)
+    if num_samples != num_labels:
+        raise ValueError(f"{num_samples} sequences, but {num_labels} labels.")
+    longest = np.max([column.lengths for column in sequences], axis=0)  # (samples,)
+    buckets = np.maximum(longest - 1, 0) // bucket_width
+    return BucketedBatches(sequences, numbers, buckets, batch_size, seed, transform)
 
 
 def predict_bucketed(model, tokens, batch_size: int = 256) -> np.ndarray:
-    """Predict sequences sorted by length, so that little is padding; return the results in the given order.
+    """Predict sequences in batches sorted by length; return the results in the order of `tokens`.
 
     Args:
         model: takes ids (batch, length).
-        tokens: ragged tensor (samples, None) of token ids.
-        batch: samples a batch.
+        tokens: sequences of token ids, as for `bucket_by_length`.
+        batch_size: sequences in a batch.
 
     Returns:
-        What the model gives, (samples, ...).
+        What the model returns, (samples, ...).
     """
-    import tensorflow as tf
+    sequences = _Sequences(tokens)
+    by_length = np.argsort(sequences.lengths, kind="stable")
+    buckets = np.empty_like(by_length)
+    buckets[by_length] = np.arange(len(by_length)) // batch_size  # one batch each
+    batches = BucketedBatches([sequences], None, buckets, batch_size)
+    batched_results = model.predict(batches, verbose=0)
+    results = np.empty_like(batched_results)
+    results[np.concatenate(batches.rows_by_batch())] = batched_results
+    return results
 
-    order = np.argsort(tokens.row_lengths().numpy(), kind="stable")
-    rows = tf.data.Dataset.from_tensor_slices(tf.gather(tokens, order)).batch(batch_size)
-    found = model.predict(
-        rows.map(lambda ids: ids.to_tensor()).prefetch(tf.data.AUTOTUNE), verbose=0
-    )
-    unsorted = np.empty_like(found)
-    unsorted[order] = found
-    return unsorted
+
+class BucketedBatches(keras.utils.PyDataset):
+    """Batches of samples from one bucket each; an epoch has every sample once.
+
+    Args:
+        sequences: list of `_Sequences`, which are padded.
+        numbers: array (samples, ...) that follows them in an item, or None.
+        buckets: array (samples,) of each sample's bucket, 0 or more.
+        batch_size, seed, transform: as for `bucket_by_length`.
+    """
+
+    def __init__(self, sequences, numbers, buckets, batch_size, seed=None, transform=None):
+        super().__init__()
+        self.epoch = 0
+        self._sequences = sequences
+        self._numbers = numbers
+        self._buckets = buckets
+        self._batch_size = batch_size
+        self._seed = seed
+        self._transform = transform
+        self._in_epoch = False
+        self._planned = (None, None)
+        # A batch is as long as its bucket's longest sequence: so every epoch has the same shapes.
+        self._lengths = np.zeros((len(sequences), buckets.max() + 1), "int64")
+        for longest, column in zip(self._lengths, sequences, strict=True):
+            np.maximum.at(longest, buckets, column.lengths)
+        self._num_batches = int(np.sum(-(-np.bincount(buckets) // batch_size)))
+
+    def __len__(self):
+        """Return the number of batches."""
+        return self._num_batches
+
+    def __getitem__(self, index):
+        """Return batch `index` of this epoch."""
+        rows = self.rows_by_batch()[index]
+        lengths = self._lengths[:, self._buckets[rows[0]]]  # (sequences,)
+        batch = []
+        for column, length in zip(self._sequences, lengths, strict=True):
+            batch.append(column.padded(rows, length))
+        if self._numbers is not None:
+            batch.append(self._numbers[rows])
+        return self._transform(*batch) if self._transform else tuple(batch)
+
+    def on_epoch_begin(self):
+        """Note that an epoch has begun; Keras calls this."""
+        self._in_epoch = True
+
+    def on_epoch_end(self):
+        """Move on to the next epoch; Keras calls this, and once more before the first epoch."""
+        self.epoch += self._in_epoch
+        self._in_epoch = False
+
+    def rows_by_batch(self) -> list[np.ndarray]:
+        """Return the row numbers of every batch of this epoch."""
+        epoch = self.epoch
+        planned_epoch, batches = self._planned
+        if planned_epoch != epoch:
+            batches = self._plan(epoch)
+            self._planned = (epoch, batches)  # at once: Keras reads ahead in another thread
+        return batches
+
+    def _plan(self, epoch):
+        order = np.arange(len(self._buckets))
+        if self._seed is not None:
+            rng = np.random.default_rng([self._seed, epoch])
+            order = rng.permutation(order)
+        batches = []
+        for bucket in np.unique(self._buckets):
+            rows = order[self._buckets[order] == bucket]
+            batches += np.split(rows, range(self._batch_size, len(rows), self._batch_size))
+        if self._seed is None:
+            batches.sort(key=lambda rows: rows[-1])  # as if rows arrived one by one
+        else:
+            batches = [batches[number] for number in rng.permutation(len(batches))]
+        return self._with_two_shapes_first(batches)
+
+    def _with_two_shapes_first(self, batches):
+        # With TensorFlow, Keras takes a length that the first two batches share for the length of
+        # all batches. So these two must differ in every length that is not the same everywhere.
+        used = np.unique(self._buckets)
+        varying = np.ptp(self._lengths[:, used], axis=1) > 0  # (sequences,)
+        lengths = [self._lengths[varying, self._buckets[rows[0]]] for rows in batches]
+        for first, second in itertools.combinations(range(len(batches)), 2):
+            if np.all(lengths[first] != lengths[second]):
+                others = [rows for i, rows in enumerate(batches) if i not in (first, second)]
+                return [batches[first], batches[second], *others]
+        return batches
+
+
+class _Sequences:
+    """Sequences of ids end to end in one array, so that a batch is padded without a loop."""
+
+    def __init__(self, rows):
+        if hasattr(rows, "row_lengths"):  # a ragged tensor
+            self.ids = rows.flat_values.numpy()  # (tokens,)
+            self.lengths = rows.row_lengths().numpy()  # (samples,)
+        else:
+            self.ids = np.concatenate([np.asarray(row, "int64") for row in rows])
+            self.lengths = np.array([len(row) for row in rows])
+        self.starts = np.cumsum(self.lengths) - self.lengths  # (samples,)
+
+    def padded(self, rows, length):
+        positions = np.arange(length)  # (length,)
+        is_token = positions < self.lengths[rows][:, None]  # (batch, length)
+        indices = self.starts[rows][:, None] + positions  # (batch, length)
+        padded = np.zeros(is_token.shape, self.ids.dtype)
+        padded[is_token] = self.ids[indices[is_token]]
+        return padded

@@ -1,8 +1,8 @@
-"""How a model that gives one token after the other is made to write: greedy, by drawing, by beam search.
+"""Decoding strategies for models that predict the next token: greedy, sampling, beam search.
 
-Every function gets the model as a `step`: from the last tokens and a state to the logits of the next
-ones. What the state holds, a recurrent one's vector or a Transformer's keys and values, is the model's
-affair.
+Each strategy takes the model as a function `step`, which maps the last tokens and a state to the
+logits of the next tokens and the next state. The state belongs to the model: the hidden vector of
+an RNN, the KV cache of a Transformer.
 """
 
 import keras
@@ -12,52 +12,53 @@ from keras import ops
 from utils.text import PADDING_ID
 
 
-def greedy_search(step, state, start_id: int, end_id: int, max_new_tokens: int) -> np.ndarray:
-    """Write the most probable token again and again, for a batch at once.
+def greedy_search(
+    step, state, start_id: int, end_id: int, max_new_tokens: int, banned_ids=()
+) -> np.ndarray:
+    """Generate the most probable token at every step, for all rows of a batch at once.
 
     Args:
-        step: takes the last tokens (batch,) and the state; returns logits (batch, vocabulary) and the next
-            state.
+        step: takes the last tokens (batch,) and the state; returns logits (batch, vocabulary) and
+            the next state.
         state: nested lists and dicts of arrays whose first axis is the batch.
-        start, end: ids of the marks. The first is given to the first step, the second ends a sequence.
-        limit: the largest number of tokens to write.
+        start_id: token that the first step gets.
+        end_id: token that ends a sequence.
+        max_new_tokens: largest number of tokens to generate for a row.
+        banned_ids: tokens that are never generated, such as the unknown token.
 
     Returns:
-        Ids (batch, at most limit), without the start; behind the end of a sequence stands 0.
+        Token ids (batch, at most max_new_tokens), without the start; 0 after the end of a sequence.
     """
-    batch = ops.shape(keras.tree.flatten(state)[0])[0]
-    return _write(
-        step,
-        state,
-        np.full((batch, 1), start_id),
-        end_id,
-        max_new_tokens,
-        lambda logits: ops.argmax(logits, -1),
-    )
+    prompt = np.full((_batch_size(state), 1), start_id)
+
+    def most_probable(logits):
+        return ops.argmax(logits, axis=-1)
+
+    return _generate(step, state, prompt, end_id, max_new_tokens, most_probable, banned_ids)
 
 
 def sample(
-    step, state, prompt, end_id: int, max_new_tokens: int, seed: int, **chosen
+    step, state, prompt, end_id: int, max_new_tokens: int, seed: int, banned_ids=(), **filters
 ) -> np.ndarray:
-    """Draw one token after the other, for a batch at once.
+    """Draw every token at random from the model's distribution, for all rows of a batch at once.
 
     Args:
-        step, state, end, limit: as for `greedy`.
-        prompt: ids (batch, length of at least 1) that are read before anything is written.
-        seed: two calls with the same one write the same.
-        chosen: temperature, epsilon, top_k, top_p, min_p, as for `probabilities`.
+        step, state, end_id, max_new_tokens, banned_ids: as for `greedy_search`.
+        prompt: token ids (batch, length of at least 1) that the model gets first.
+        seed: the same seed gives the same tokens.
+        filters: temperature, epsilon, top_k, top_p, min_p, as for `filtered_probabilities`.
 
     Returns:
-        Ids, as from `greedy`, without the prompt.
+        Token ids, as from `greedy_search`, without the prompt.
     """
-    # A generator of its own: drawing must not disturb the random numbers of a training that goes on.
+    # A generator of its own: sampling during training must not change the training's randomness.
     generator = keras.random.SeedGenerator(seed)
 
     def draw(logits):
-        chances = ops.log(filtered_probabilities(logits, **chosen))
-        return keras.random.categorical(chances, 1, seed=generator)[:, 0]
+        log_probabilities = ops.log(filtered_probabilities(logits, **filters))
+        return keras.random.categorical(log_probabilities, 1, seed=generator)[:, 0]
 
-    return _write(step, state, np.asarray(prompt), end_id, max_new_tokens, draw)
+    return _generate(step, state, np.asarray(prompt), end_id, max_new_tokens, draw, banned_ids)
 
 
 def filtered_probabilities(
@@ -68,27 +69,28 @@ def filtered_probabilities(
     top_p: float = 1.0,
     min_p: float = 0.0,
 ):
-    """Turn logits into the probabilities to draw from: improbable tokens are left out, the others add to 1.
+    """Return the distribution to sample from: without improbable tokens, the others add up to 1.
 
-    Temperature comes first. A token stays if each of the other numbers lets it stay; the most probable one
-    always does.
+    The temperature is applied first. A token remains if every filter lets it pass; the most
+    probable token always remains.
 
     Args:
         logits: (batch, vocabulary).
-        temperature: divides the logits; 0 leaves the most probable token alone.
-        epsilon: the smallest probability (Hewitt et al. 2022, *Truncation Sampling as Language Model
-            Desmoothing*, call it epsilon).
-        top_k: how many tokens stay at most (Fan et al. 2018, *Hierarchical Neural Story Generation*).
-        top_p: the smallest set of most probable tokens that together have at least this probability stays
-            (Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*).
-        min_p: the smallest probability as a share of the largest one (Nguyen et al. 2025, *Turning Up the
-            Heat*).
+        temperature: divides the logits; at 0 only the most probable token remains.
+        epsilon: smallest probability (Hewitt et al. 2022, *Truncation Sampling as Language Model
+            Desmoothing*: epsilon sampling).
+        top_k: largest number of tokens (Fan et al. 2018, *Hierarchical Neural Story Generation*).
+        top_p: the smallest set of most probable tokens whose probabilities add up to at least this
+            remains (Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*: nucleus
+            sampling).
+        min_p: smallest probability as a share of the largest one (Nguyen et al. 2025, *Turning Up
+            the Heat*).
 
     Returns:
         (batch, vocabulary), float32.
 
     Raises:
-        ValueError: a number is outside its range.
+        ValueError: an argument is out of range.
     """
     if temperature < 0 or not 0 < top_p <= 1 or (top_k is not None and top_k < 1):
         raise ValueError(
@@ -99,34 +101,26 @@ def filtered_probabilities(
     logits = ops.cast(logits, "float32")
     if temperature == 0:
         return ops.one_hot(ops.argmax(logits, axis=-1), logits.shape[-1], dtype="float32")
-    # Without the largest, which cancels out, a small temperature would overflow.
-    chances = ops.softmax((logits - ops.max(logits, axis=-1, keepdims=True)) / temperature)
-    best = ops.max(chances, axis=-1, keepdims=True)
-    stays = ops.logical_and(chances >= ops.minimum(epsilon, best), chances >= min_p * best)
+    # Softmax does not depend on the maximum; without this, a small temperature would overflow.
+    logits = logits - ops.max(logits, axis=-1, keepdims=True)
+    probabilities = ops.softmax(logits / temperature)  # (batch, vocabulary)
+    largest = ops.max(probabilities, axis=-1, keepdims=True)  # (batch, 1)
+    passes_epsilon = probabilities >= ops.minimum(epsilon, largest)
+    passes_min_p = probabilities >= min_p * largest
+    remains = ops.logical_and(passes_epsilon, passes_min_p)
     if top_k is not None or top_p < 1:
-        order = ops.argsort(-chances, axis=-1)
-        ranks = ops.argsort(order, axis=-1)
+        order = ops.argsort(-probabilities, axis=-1)  # token ids, the most probable first
+        ranks = ops.argsort(order, axis=-1)  # for each token id its rank in that order
         if top_k is not None:
-            stays = ops.logical_and(stays, ranks < top_k)
+            remains = ops.logical_and(remains, ranks < top_k)
         if top_p < 1:
-            descending = ops.take_along_axis(chances, order, axis=-1)
-            before = ops.cumsum(descending, axis=-1) - descending
-            stays = ops.logical_and(stays, ops.take_along_axis(before < top_p, ranks, axis=-1))
-    chances = ops.where(stays, chances, 0.0)
-    return chances / ops.sum(chances, axis=-1, keepdims=True)
-
-
-def _write(step, state, prompt, end, limit, pick):
-    """Read the prompt, then write what `pick` makes of the logits, until every row has ended."""
-    for last in prompt.T[:-1]:
-        _, state = step(ops.convert_to_tensor(last, dtype="int32"), state)
-    last, ended, written = prompt[:, -1], np.zeros(len(prompt), bool), []
-    while len(written) < limit and not ended.all():
-        logits, state = step(ops.convert_to_tensor(last, dtype="int32"), state)
-        last = np.where(ended, PADDING_ID, ops.convert_to_numpy(pick(logits)))
-        ended |= last == end
-        written.append(last)
-    return np.stack(written, axis=1)
+            # A token belongs to the nucleus if those before it do not yet add up to top_p.
+            descending = ops.take_along_axis(probabilities, order, axis=-1)
+            sum_before = ops.cumsum(descending, axis=-1) - descending
+            in_nucleus = ops.take_along_axis(sum_before < top_p, ranks, axis=-1)
+            remains = ops.logical_and(remains, in_nucleus)
+    probabilities = ops.where(remains, probabilities, 0.0)
+    return probabilities / ops.sum(probabilities, axis=-1, keepdims=True)
 
 
 def beam_search(
@@ -137,58 +131,129 @@ def beam_search(
     max_new_tokens: int,
     num_beams: int = 4,
     length_penalty: float = 0.6,
+    banned_ids=(),
 ) -> np.ndarray:
-    """Keep the `width` best sequences, finished or not, at every step; return the best one at the end.
+    """Extend the `num_beams` most probable hypotheses at every step; return the best finished one.
 
-    A sequence of n tokens, its end included, is worth its log-probability divided by ((5 + n) / 6) to the
-    power of `penalty` (Wu et al. 2016, *Google's Neural Machine Translation System*, section 7): without it
-    short sequences win, because every further token costs. A width of 1 is greedy search.
+    A hypothesis of n tokens, the end included, has as its score the log-probability divided by
+    ((5 + n) / 6) ** length_penalty (Wu et al. 2016, *Google's Neural Machine Translation System*,
+    section 7). Without the division short hypotheses win, because every token lowers the sum.
+
+    A hypothesis that ends among the `num_beams` best candidates of its step is finished: it leaves
+    the beam and cannot be lost. A row is done once it has `num_beams` finished hypotheses. A row
+    that has none after `max_new_tokens` steps returns its best unfinished one. With one beam this
+    is greedy search.
 
     Args:
-        step, state, start, end, limit: as for `greedy`.
-        width: sequences kept for each row of the batch.
-        penalty: 0 for none, 1 for about the mean log-probability of a token.
+        step, state, start_id, end_id, max_new_tokens, banned_ids: as for `greedy_search`.
+        num_beams: number of hypotheses that are extended, for each row of the batch.
+        length_penalty: 0 for none, 1 for about the mean log-probability of a token.
 
     Returns:
-        Ids, as from `greedy`.
+        Token ids, as from `greedy_search`.
 
     Raises:
-        ValueError: `width` is less than 1.
+        ValueError: `num_beams` is less than 1.
     """
     if num_beams < 1:
-        raise ValueError(f"width={num_beams}: keep at least one sequence.")
-    batch = int(ops.shape(keras.tree.flatten(state)[0])[0])
-    # The model's row r holds sequence r % width of batch row r // width.
-    state = keras.tree.map_structure(lambda values: ops.repeat(values, num_beams, axis=0), state)
-    # All begin alike: only the first may be continued, or the beam would hold the same one several times.
-    sums = np.where(np.arange(num_beams) == 0, 0.0, -np.inf) * np.ones((batch, 1))
-    lengths, ended = np.zeros((batch, num_beams), int), np.zeros((batch, num_beams), bool)
-    last, written = np.full((batch, num_beams), start_id), np.zeros((batch, num_beams, 0), int)
-    while written.shape[-1] < max_new_tokens and not ended.all():
+        raise ValueError(f"num_beams must be at least 1, not {num_beams}.")
+    batch_size = _batch_size(state)
+    # The model sees batch_size * num_beams rows; those of one batch row are neighbours.
+    state = keras.tree.map_structure(lambda array: ops.repeat(array, num_beams, axis=0), state)
+    tokens = np.full((batch_size, num_beams, max_new_tokens), PADDING_ID)
+    last = np.full((batch_size, num_beams), start_id)
+    # At first all beams are the same: only one may be extended, or the others would repeat it.
+    sums = np.full((batch_size, num_beams), -np.inf)  # log-probabilities of the live hypotheses
+    sums[:, 0] = 0.0
+    # Of the finished hypotheses of a row only the best one can be returned.
+    best_tokens = np.full((batch_size, max_new_tokens), PADDING_ID)
+    best_scores = np.full(batch_size, -np.inf)
+    num_finished = np.zeros(batch_size, dtype=int)
+    rows = np.arange(batch_size)
+
+    for position in range(max_new_tokens):
         logits, state = step(ops.convert_to_tensor(last.reshape(-1), dtype="int32"), state)
-        chances = (
-            ops.convert_to_numpy(ops.log_softmax(logits, axis=-1))
-            .reshape(batch, num_beams, -1)
-            .copy()
-        )
-        chances[ended] = -np.inf
-        chances[ended, PADDING_ID] = 0.0  # a finished sequence stays what it is
-        totals, lengths = sums[:, :, None] + chances, lengths + ~ended
-        worth = totals / ((5 + lengths[:, :, None]) / 6) ** length_penalty
-        found = ops.convert_to_numpy(ops.top_k(worth.reshape(batch, -1), num_beams)[1])
-        parents, last = np.divmod(found, chances.shape[-1])
-        sums = np.take_along_axis(totals.reshape(batch, -1), found, axis=1)
-        ended, lengths = (
-            np.take_along_axis(values, parents, axis=1) for values in (ended, lengths)
-        )
-        written = np.take_along_axis(written, parents[:, :, None], axis=1)
-        written, ended = (
-            np.concatenate([written, last[:, :, None]], axis=2),
-            ended | (last == end_id),
-        )
-        order = (np.arange(batch)[:, None] * num_beams + parents).reshape(-1)
-        state = keras.tree.map_structure(
-            lambda values, order=order: ops.take(values, order, axis=0), state
-        )
-    best = written[:, 0]  # the beam is sorted
-    return best[:, : max(1, (best != PADDING_ID).any(axis=0).sum())]
+        log_probabilities = ops.log_softmax(_ban(logits, banned_ids), axis=-1)
+        log_probabilities = ops.convert_to_numpy(log_probabilities)
+        log_probabilities = log_probabilities.reshape(batch_size, num_beams, -1)
+        totals = sums[:, :, None] + log_probabilities  # (batch, beams, vocabulary)
+        # At most one candidate of each beam ends: 2 * num_beams leave enough that do not.
+        totals, parents, last = _best_candidates(totals, 2 * num_beams)  # each (batch, 2 * beams)
+        tokens = np.take_along_axis(tokens, parents[:, :, None], axis=1)
+        tokens[:, :, position] = last
+
+        # A row that is done takes no more: its result must not depend on the rest of the batch.
+        ends = last == end_id
+        finishes = ends & np.isfinite(totals) & (num_finished < num_beams)[:, None]
+        finishes[:, num_beams:] = False  # a candidate too improbable for the beam
+        # Candidates are sorted and of equal length: the first that finishes has the best score.
+        winner = finishes.argmax(axis=1)  # (batch,)
+        scores = totals[rows, winner] / ((6 + position) / 6) ** length_penalty
+        improves = finishes.any(axis=1) & (scores > best_scores)
+        best_scores[improves] = scores[improves]
+        best_tokens[improves] = tokens[rows, winner][improves]
+        num_finished += finishes.sum(axis=1)
+        if (num_finished >= num_beams).all():
+            break
+
+        # The best candidates that do not end are the next beam; a stable sort keeps their order.
+        live = np.argsort(ends, axis=1, kind="stable")[:, :num_beams]
+        tokens = np.take_along_axis(tokens, live[:, :, None], axis=1)
+        last = np.take_along_axis(last, live, axis=1)
+        sums = np.take_along_axis(totals, live, axis=1)
+        parents = np.take_along_axis(parents, live, axis=1)
+        # The model's state must follow: each beam continues that of its parent.
+        model_rows = rows[:, None] * num_beams + parents  # (batch, beams)
+        state = _take_rows(state, model_rows.reshape(-1))
+
+    # Live hypotheses are sorted: the first one is the best.
+    best_tokens = np.where(num_finished[:, None] > 0, best_tokens, tokens[:, 0])
+    columns = np.flatnonzero((best_tokens != PADDING_ID).any(axis=0))
+    return best_tokens[:, : columns[-1] + 1] if columns.size else best_tokens[:, :0]
+
+
+def _generate(step, state, prompt, end_id, max_new_tokens, choose, banned_ids):
+    """Feed the prompt, then generate what `choose` makes of the logits until all rows end."""
+    batch_size = len(prompt)
+    generated = np.full((batch_size, max_new_tokens), PADDING_ID, dtype="int32")
+    if max_new_tokens == 0:
+        return generated
+    # The logits after all prompt tokens but the last predict what is known already.
+    for last in prompt.T[:-1]:
+        _, state = step(ops.convert_to_tensor(last, dtype="int32"), state)
+    last = prompt[:, -1]
+    ended = np.zeros(batch_size, dtype=bool)
+    for position in range(max_new_tokens):
+        logits, state = step(ops.convert_to_tensor(last, dtype="int32"), state)
+        chosen = ops.convert_to_numpy(choose(_ban(logits, banned_ids)))  # (batch,)
+        last = np.where(ended, PADDING_ID, chosen)
+        generated[:, position] = last
+        ended |= last == end_id
+        if ended.all():
+            break
+    return generated[:, : position + 1]
+
+
+def _best_candidates(totals, count):
+    """Return totals, beams and last tokens of the best of (batch, beams, vocabulary)."""
+    batch_size, _, vocabulary_size = totals.shape
+    totals = totals.reshape(batch_size, -1)  # (batch, beams * vocabulary)
+    indices = ops.convert_to_numpy(ops.top_k(totals, min(count, totals.shape[1]))[1])
+    parents, tokens = np.divmod(indices, vocabulary_size)
+    return np.take_along_axis(totals, indices, axis=1), parents, tokens
+
+
+def _batch_size(state):
+    return int(ops.shape(keras.tree.flatten(state)[0])[0])
+
+
+def _take_rows(state, rows):
+    return keras.tree.map_structure(lambda array: ops.take(array, rows, axis=0), state)
+
+
+def _ban(logits, banned_ids):
+    """Set the logits of tokens that must not be generated to minus infinity."""
+    if not len(banned_ids):
+        return logits
+    is_banned = np.isin(np.arange(logits.shape[-1]), banned_ids)
+    return ops.where(is_banned, -np.inf, logits)

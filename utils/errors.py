@@ -2,7 +2,11 @@
 
 
 class CompanionError(RuntimeError):
-    """An error whose message is all a reader needs: a notebook shows that one line and no traceback."""
+    """An error about the machine or the data; a notebook shows its message and no traceback.
+
+    A wrong argument raises ValueError or TypeError instead, since there the traceback helps.
+    """
 
     def _render_traceback_(self):
+        """Return the lines that IPython prints instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]

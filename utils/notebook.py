@@ -4,21 +4,27 @@ import os
 import sys
 from contextlib import contextmanager
 
-from utils import plots, settings, tracking
+from utils import plots, results, settings, tracking
 from utils.errors import CompanionError
+
+MAX_DEVICES = 64
 
 
 def start(name: str, seed: int = 0) -> None:
-    """Begin a notebook: quiet logs, seeds, plot style. Call it before anything imports TensorFlow.
+    """Start a notebook: quiet logs, seeds, plot style. Call it before anything imports TensorFlow.
 
     Args:
-        name: the notebook's file name without its ending; its run folder carries the same name.
+        name: the notebook's file name without its ending; its run folder has the same name.
         seed: seeds Python, NumPy and Keras.
+
+    Raises:
+        CompanionError: `COMPANION_PROFILE` or `COMPANION_DEVICES` has an unknown value.
     """
     settings.profile()
     settings.set_notebook(name)
-    settings._find_room()
-    # C++ reads both when it is loaded: after the import they have no effect.
+    results.start_run()
+    settings.check_disk()
+    # TensorFlow and Keras read them at import; later they have no effect.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _no_stderr():
@@ -28,63 +34,68 @@ def start(name: str, seed: int = 0) -> None:
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
-        _mirror()
+        _mirror_models()
 
     keras.utils.set_random_seed(seed)
     plots.use_style()
 
 
-def _mirror() -> None:
-    """Make models train on as many devices at once as `COMPANION_DEVICES` says, each on a share of a batch.
+def _mirror_models() -> None:
+    """Train models on `COMPANION_DEVICES` devices at once, each of them on a part of every batch.
 
-    Every variable that is made from here on has a copy on each device, kept alike (TensorFlow's
-    `MirroredStrategy`). Where there are fewer GPUs, parts of the CPU stand in for them, for tests.
+    Every variable that is created from now on has a copy on each device (TensorFlow's
+    `MirroredStrategy`). If there are fewer GPUs, parts of the CPU replace them, for tests.
     """
-    asked = os.environ.get("COMPANION_DEVICES", "").strip() or "1"
-    if not asked.isdecimal() or not 1 <= int(asked) <= 64:
-        raise CompanionError(f"COMPANION_DEVICES={asked} is no number of devices: give 1 to 64.")
-    if int(asked) == 1:
+    text = os.environ.get("COMPANION_DEVICES", "").strip() or "1"
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_DEVICES:
+        raise CompanionError(
+            f"COMPANION_DEVICES={text} is not a number of devices: use 1 to {MAX_DEVICES}."
+        )
+    count = int(text)
+    if count == 1:
         return
     import tensorflow as tf
 
     if tf.distribute.has_strategy():
         return
-    kind = "GPU" if len(tf.config.list_physical_devices("GPU")) >= int(asked) else "CPU"
+    kind = "GPU" if len(tf.config.list_physical_devices("GPU")) >= count else "CPU"
     if kind == "CPU":
-        parts = [tf.config.LogicalDeviceConfiguration()] * int(asked)
-        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
-    chosen = [device.name for device in tf.config.list_logical_devices(kind)[: int(asked)]]
-    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(chosen))
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        parts = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, parts)
+    devices = [device.name for device in tf.config.list_logical_devices(kind)[:count]]
+    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(devices))
 
 
 @contextmanager
 def _no_stderr():
-    """Send the process's stderr nowhere: TensorFlow's C++ greets there before it reads any setting."""
+    """Discard the process's stderr: TensorFlow's C++ writes to it before it reads any setting."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    stderr = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
 def banner(*data) -> None:
-    """Print the one line that says what a reader looks at: profile, devices, data source, log.
+    """Print one line with what a reader should know: profile, devices, data, where the log is.
 
     Args:
         data: what the loaders of `utils.datasets` returned.
     """
     import keras
 
+    folder = settings.display_path(settings.runs_dir() / settings.notebook_name())
     parts = [
         f"{settings.profile()} profile",
         settings.device_summary(),
         f"Keras {keras.__version__} on {keras.backend.backend()}",
         *(item.label for item in data),
-        f"W&B {tracking.mode()}, log in {settings.display_path(settings.runs_dir() / settings.notebook_name())}",
+        f"W&B {tracking.mode()}, log in {folder}",
     ]
     print(" | ".join(parts))

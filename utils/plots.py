@@ -1,18 +1,24 @@
 """The few figures and tables that several notebooks share, and the style of all of them.
 
-A figure that only one notebook draws is drawn there, in the open, and handed to `show`.
+A figure that only one notebook draws is drawn there, in the open, and handed to `show_figure`.
 """
 
 import base64
 import io
+import math
 import textwrap
 
 import numpy as np
 from tabulate import tabulate
 
 # From Okabe and Ito (2008): colours that stay apart for every common kind of colour blindness.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#7F7F7F"
+BLUE = "#0072B2"
+ORANGE = "#E69F00"
+GREEN = "#009E73"
+RED = "#D55E00"
+PURPLE = "#CC79A7"
+SKY = "#56B4E9"
+GREY = "#7F7F7F"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 
 
@@ -45,70 +51,75 @@ def use_style() -> None:
 def show_figure(figure, alt: str) -> None:
     """Put a figure into the notebook's output together with its text alternative, and close it.
 
-    It is stored as PNG, and as JPEG where it holds photographs, which makes it five times smaller.
+    It is stored as PNG, or as JPEG if it holds photographs, which makes it five times smaller.
 
     Args:
         figure: a matplotlib figure.
         alt: what the figure shows, in a sentence, for those who cannot see it. It is stored as the
             image's `alt` metadata and as the output's plain text.
+
+    Raises:
+        ValueError: `alt` is empty.
     """
     import matplotlib.pyplot as plt
     from IPython.display import display
 
     if not alt.strip():
         raise ValueError("a figure needs an alt text: say in a sentence what it shows")
-    photographs = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
-    kind, knobs = ("jpeg", {"pil_kwargs": {"quality": 85}}) if photographs else ("png", {})
+    in_colour = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
     file = io.BytesIO()
-    figure.savefig(file, format=kind, facecolor="white", **knobs)
+    if in_colour:
+        kind = "image/jpeg"
+        figure.savefig(file, format="jpeg", facecolor="white", pil_kwargs={"quality": 85})
+    else:
+        kind = "image/png"
+        figure.savefig(file, format="png", facecolor="white")
     plt.close(figure)
-    data = {
-        f"image/{kind}": base64.b64encode(file.getvalue()).decode(),
-        "text/plain": f"[Figure: {alt}]",
-    }
-    display(data, metadata={f"image/{kind}": {"alt": alt}}, raw=True)
+    data = {kind: base64.b64encode(file.getvalue()).decode(), "text/plain": f"[Figure: {alt}]"}
+    display(data, metadata={kind: {"alt": alt}}, raw=True)
 
 
 def show_table(rows: list[dict]) -> None:
-    """Show rows as a table, HTML where it can be drawn and plain text elsewhere. Put the baseline first."""
+    """Show rows as a table, as HTML where it can be drawn and else as text. Put the baseline first.
+
+    Args:
+        rows: dicts with the same keys, which become the headings. Numbers are shown as the caller
+            formatted them, and a column is right-aligned if all its cells begin like numbers.
+    """
     from IPython.display import display
 
-    cells = {key: [str(row[key]) for row in rows] for key in rows[0]}
-    numeric = [all(cell[:1] in "0123456789+-" for cell in column) for column in cells.values()]
-    layout = {
-        "headers": "keys",
-        "disable_numparse": True,  # numbers are shown as the caller wrote them
-        "colalign": ["right" if right else "left" for right in numeric],
-    }
-    wrapped = {key: [textwrap.fill(cell, 60) for cell in column] for key, column in cells.items()}
-    html = str(tabulate(cells, tablefmt="html", **layout))
-    for cell in ("<td>", "<th>"):  # Jupyter's own style would push them to the right
-        html = html.replace(cell, f'{cell[:-1]} style="text-align: left;">')
-    data = {
-        "text/html": html,
-        "text/plain": tabulate(wrapped, tablefmt="simple", **layout),
-    }
-    display(data, raw=True)
+    columns = {key: [str(row[key]) for row in rows] for key in rows[0]}
+    alignment = []
+    for cells in columns.values():
+        numeric = all(cell[:1] in "0123456789+-" for cell in cells)
+        alignment.append("right" if numeric else "left")
+    layout = {"headers": "keys", "disable_numparse": True, "colalign": alignment}
+    html = str(tabulate(columns, tablefmt="html", **layout))
+    for tag in ("<td>", "<th>"):  # Jupyter's own style would align them right
+        html = html.replace(tag, f'{tag[:-1]} style="text-align: left;">')
+    wrapped = {key: [textwrap.fill(cell, 60) for cell in cells] for key, cells in columns.items()}
+    text = tabulate(wrapped, tablefmt="simple", **layout)
+    display({"text/html": html, "text/plain": text}, raw=True)
 
 
 def plot_history(histories: dict[str, dict], metric: str, title: str, alt: str) -> None:
-    """Draw a metric by epoch for one or more models: a colour each, training dashed, validation solid.
+    """Draw a metric by epoch, a colour for each model, training dashed and validation solid.
 
     Args:
-        histories: name of the model to `History.history`, a list of values an epoch.
-        metric: for example "accuracy"; "val_accuracy" is drawn too where it is there.
-        title, alt: what the figure claims, and its text alternative.
+        histories: name of the model to `History.history`, lists of one value per epoch.
+        metric: for example "accuracy"; "val_accuracy" is drawn too if the history has it.
+        title: what the figure shows, as a claim.
+        alt: its text alternative.
     """
     import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = plt.subplots()
     for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
-        epochs = np.arange(1, len(history[metric]) + 1)
-        axes.plot(epochs, history[metric], "--", color=colour, alpha=0.6)
-        axes.plot(
-            epochs, history.get(f"val_{metric}", history[metric]), "o-", color=colour, label=name
-        )
+        training = history[metric]
+        validation = history.get(f"val_{metric}", [])
+        axes.plot(range(1, len(training) + 1), training, "--", color=colour, alpha=0.6)
+        axes.plot(range(1, len(validation) + 1), validation, "o-", color=colour, label=name)
     axes.plot([], [], "--", color=GREY, label="on training data")
     axes.plot([], [], "o-", color=GREY, label="on validation data")
     axes.set(title=title, xlabel="epoch", ylabel=metric)
@@ -127,28 +138,31 @@ def bar_chart(
     baseline=None,
     fmt="{:.1f}",
 ) -> None:
-    """Draw one horizontal bar a name, its value written at the end, with error bars if they are known.
+    """Draw one horizontal bar per name, with its value at the end and, if known, its error.
 
     Args:
-        values: name to value; `errors` has the same names, each a standard error or half an interval.
+        values: name to value.
+        title: what the figure shows, as a claim.
         label: what the values are, with their unit.
+        alt: text alternative of the figure.
+        errors: name to standard error, or to half the width of an interval.
         baseline: (name, value) of a dashed line to compare with.
-        form: how a value is written.
+        fmt: how a value is written, as for `str.format`.
     """
     import matplotlib.pyplot as plt
 
     names = list(values)
     figure, axes = plt.subplots(figsize=(10, 1.6 + 0.6 * len(names)))
-    spread = [errors[name] for name in names] if errors else None
-    axes.barh(names, list(values.values()), xerr=spread, color=BLUE, capsize=5)
+    half_widths = [errors[name] for name in names] if errors else None
+    axes.barh(names, list(values.values()), xerr=half_widths, color=BLUE, capsize=5)
     for row, name in enumerate(names):
         end = values[name] + (errors[name] if errors else 0)
         beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
         axes.annotate(fmt.format(values[name]), (end, row), **beside)
     if baseline:
         axes.axvline(baseline[1], color=RED, linestyle="--")
-        top = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "center"}
-        axes.annotate(baseline[0], (baseline[1], 1.0), color=RED, **top)
+        above = {"xycoords": ("data", "axes fraction"), "va": "bottom", "ha": "center"}
+        axes.annotate(baseline[0], (baseline[1], 1.0), color=RED, **above)
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
@@ -158,40 +172,117 @@ def bar_chart(
 
 
 def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
-    """Show what each model reached on the same test set: a table, then points with their 95% interval.
+    """Show the test accuracy of each model: a table, then points with their 95% interval.
 
-    Points, because bars would have to begin at zero, and what differs is a hundredth.
+    Points, because bars would have to begin at zero, and the differences are hundredths. The
+    interval is the one of Wilson (1927) for a binomial proportion. What a row lacks stays empty.
 
     Args:
-        rows: from `tracking.leaderboard`, each with model, notebook, accuracy (0 to 1), tested (number of
-            test samples), parameters and seconds (training).
+        rows: from `results.leaderboard`, each with model, notebook, accuracy (0 to 1), tested
+            (number of test samples), parameters and seconds (of training).
         baseline: accuracy of the most frequent class.
         alt: text alternative of the figure.
     """
     import matplotlib.pyplot as plt
 
-    # The normal approximation of a binomial proportion; good for the thousands of samples tested here.
-    errors = {
-        r["model"]: 196 * (r["accuracy"] * (1 - r["accuracy"]) / r["tested"]) ** 0.5 for r in rows
-    }
-    head = ("model", "test accuracy", "± points", "parameters", "training", "notebook")
-    lines = [("most frequent class", f"{baseline:.1%}", "", "0", "0 s", "")]
-    for r in rows:
-        interval, seconds = f"{errors[r['model']]:.1f}", f"{r['seconds']:.0f} s"
-        size = f"{r['parameters']:,}"
-        lines.append(
-            (r["model"], f"{r['accuracy']:.1%}", interval, size, seconds, r["notebook"][:2])
+    table = [
+        {
+            "model": "most frequent class",
+            "test accuracy": f"{baseline:.1%}",
+            "95% interval": "",
+            "parameters": "0",
+            "training": "0 s",
+            "notebook": "",
+        }
+    ]
+    points = []  # (model, accuracy, lower and upper end of the interval), in percent
+    for row in rows:
+        interval = ""
+        if row.get("accuracy") is not None and row.get("tested"):
+            low, high = _wilson_interval(row["accuracy"], row["tested"])
+            interval = f"{100 * low:.1f} to {100 * high:.1f}"
+            points.append((row["model"], 100 * row["accuracy"], 100 * low, 100 * high))
+        table.append(
+            {
+                "model": row["model"],
+                "test accuracy": _cell(row, "accuracy", "{:.1%}"),
+                "95% interval": interval,
+                "parameters": _cell(row, "parameters", "{:,}"),
+                "training": _cell(row, "seconds", "{:.0f} s"),
+                "notebook": row["notebook"][:2],
+            }
         )
-    show_table([dict(zip(head, line, strict=True)) for line in lines])
-    figure, axes = plt.subplots(figsize=(10, 1.8 + 0.55 * len(rows)))
-    for place, r in enumerate(rows):
-        axes.errorbar(
-            100 * r["accuracy"], place, xerr=errors[r["model"]], fmt="o", color=BLUE, capsize=6
-        )
-    axes.set_yticks(range(len(rows)), [r["model"] for r in rows])
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="test accuracy in %, with its 95% interval")
-    axes.set_title(f"The same {rows[0]['tested']:,} reviews for every model")
+    show_table(table)
+    count = max(1, len(points))
+    figure, axes = plt.subplots(figsize=(10, 1.8 + 0.55 * count))
+    for height, (_, accuracy, low, high) in enumerate(points):
+        ends = [[accuracy - low], [high - accuracy]]
+        axes.errorbar(accuracy, height, xerr=ends, fmt="o", color=BLUE, capsize=6)
+    axes.set_yticks(range(len(points)), [model for model, *_ in points])
+    axes.set(ylim=(count - 0.5, -0.5), xlabel="test accuracy in %, with its 95% interval")
+    smallest, largest = _tested_range(rows)
+    if smallest == largest:
+        title = f"The same {largest:,} reviews for every model" if largest else "Test accuracy"
+    else:
+        title = f"Not the same test set: {smallest:,} to {largest:,} reviews"
+    axes.set_title(title)
     show_figure(figure, alt)
+
+
+def translation_leaderboard(rows: list[dict], alt: str) -> None:
+    """Show the scores of each translator: a table, then its BLEU as bars.
+
+    Args:
+        rows: from `results.leaderboard("translation", ...)`, each with model, notebook, bleu, chrf
+            and tested (number of test sentences), and unless it is a baseline with accuracy (of the
+            next token, 0 to 1), parameters, seconds (of training) and throughput (sentences per
+            second). What a row lacks stays empty.
+        alt: text alternative of the figure.
+    """
+    scored = [row for row in rows if row.get("bleu") is not None]
+    scored.sort(key=lambda row: row["bleu"])
+    table = []
+    for row in scored:
+        table.append(
+            {
+                "translator": row["model"],
+                "BLEU": _cell(row, "bleu", "{:.1f}"),
+                "chrF": _cell(row, "chrf", "{:.1f}"),
+                "next token": _cell(row, "accuracy", "{:.1%}"),
+                "parameters": _cell(row, "parameters", "{:,}"),
+                "training": _cell(row, "seconds", "{:.0f} s"),
+                "sentences/s": _cell(row, "throughput", "{:,.0f}"),
+                "notebook": row["notebook"][:2],
+            }
+        )
+    show_table(table)
+    smallest, largest = _tested_range(scored)
+    if smallest == largest:
+        title = f"BLEU on the same {largest:,} test sentences" if largest else "BLEU by translator"
+    else:
+        title = f"Not the same test set: {smallest:,} to {largest:,} sentences"
+    bar_chart({row["model"]: row["bleu"] for row in scored}, title, "BLEU", alt)
+
+
+def _cell(row: dict, key: str, fmt: str) -> str:
+    return "" if row.get(key) is None else fmt.format(row[key])
+
+
+def _tested_range(rows: list[dict]) -> tuple[int, int]:
+    """Return the smallest and the largest number of test samples, (0, 0) if a row does not say."""
+    numbers = [row.get("tested") or 0 for row in rows]
+    if not numbers or min(numbers) == 0:
+        return 0, 0
+    return min(numbers), max(numbers)
+
+
+def _wilson_interval(accuracy: float, tested: int) -> tuple[float, float]:
+    """Return the 95% interval (Wilson, 1927) of a share of `tested` samples."""
+    from scipy.stats import binomtest
+
+    right = round(accuracy * tested)
+    interval = binomtest(right, tested).proportion_ci(confidence_level=0.95, method="wilson")
+    return interval.low, interval.high
 
 
 def heatmap(
@@ -205,21 +296,26 @@ def heatmap(
     diverging=False,
     fmt="{:.2f}",
 ) -> None:
-    """Draw a matrix as colours, numbers written into the cells while they are few enough to be read.
+    """Draw a matrix as colours, with the numbers in the cells if they are few enough to be read.
 
     Args:
         values: (rows, columns) array.
-        rows, columns: names along the sides.
-        diverging: blue for positive and orange for negative values, white at zero; else light to dark.
-        form: how a value is written into its cell.
+        title: what the figure shows, as a claim.
+        alt: text alternative of the figure.
+        rows: names along the left side.
+        columns: names along the lower side.
+        label: what the values are, with their unit.
+        diverging: blue for positive and orange for negative values, white at zero; else dark to
+            light.
+        fmt: how a value is written into its cell, as for `str.format`.
     """
     import matplotlib.pyplot as plt
     from matplotlib.colors import LinearSegmentedColormap
 
     values = np.asarray(values)
-    limit = float(np.abs(values).max()) or 1.0
     scale = {"cmap": "cividis"}
     if diverging:
+        limit = float(np.abs(values).max()) or 1.0
         colours = LinearSegmentedColormap.from_list("signed", [ORANGE, "white", BLUE])
         scale = {"cmap": colours, "vmin": -limit, "vmax": limit}
     figure, axes = plt.subplots(figsize=(10, 1.8 + 0.5 * len(values)))
@@ -231,56 +327,55 @@ def heatmap(
     if columns is not None:
         axes.set_xticks(range(len(columns)), columns, rotation=45 if len(columns) > 10 else 0)
     if values.size <= 150:
+        centred = {"ha": "center", "va": "center", "fontsize": 12}
         for (row, column), value in np.ndenumerate(values):
             red, green, blue, _ = image.cmap(image.norm(value))
-            ink = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
-            axes.text(
-                column, row, fmt.format(value), ha="center", va="center", color=ink, fontsize=12
-            )
+            brightness = 0.3 * red + 0.59 * green + 0.11 * blue
+            ink = "black" if brightness > 0.5 else "white"
+            axes.text(column, row, fmt.format(value), color=ink, **centred)
     figure.colorbar(image, ax=axes, label=label)
     show_figure(figure, alt)
 
 
-def image_grid(pictures, columns: int) -> np.ndarray:
-    """Lay pictures out in rows, in reading order, as one picture of the same values.
+def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Lay images out in rows, in reading order, as one image of the same values.
 
     Args:
-        pictures: (n, height, width, channels); n is a multiple of `columns`.
-        columns: pictures in a row.
+        images: (n, height, width, channels); n is a multiple of `columns`.
+        columns: images in a row.
 
     Returns:
         (n / columns * height, columns * width, channels).
     """
-    count, height, width, channels = pictures.shape
-    rows = pictures.reshape(count // columns, columns, height, width, channels).swapaxes(1, 2)
-    return rows.reshape(count // columns * height, columns * width, channels)
+    count, height, width, channels = images.shape
+    rows = count // columns
+    grid = images.reshape(rows, columns, height, width, channels)
+    grid = grid.swapaxes(1, 2)  # (rows, height, columns, width, channels)
+    return grid.reshape(rows * height, columns * width, channels)
 
 
-def show_images(shown: dict[str, np.ndarray], alt: str, title: str = "", columns: int = 3) -> None:
-    """Show pictures side by side, each under its name.
+def show_images(images: dict[str, np.ndarray], alt: str, title: str = "", columns: int = 3) -> None:
+    """Show images side by side, each under its name.
 
     Args:
-        shown: name to (height, width, 3), uint8.
+        images: name to (height, width, 3), uint8. The last row need not be full.
         alt: text alternative of the figure.
         title: a claim above all of them.
-        columns: pictures in a row, at most.
+        columns: images in a row, at most.
     """
     import matplotlib.pyplot as plt
 
-    columns = min(columns, len(shown))
-    rows = -(-len(shown) // columns)
-    height, width = next(iter(shown.values())).shape[:2]
-    wide = 14 / columns
-    figure, panels = plt.subplots(
-        rows,
-        columns,
-        figsize=(14, rows * (wide * height / width + 0.5) + 0.5 * bool(title)),
-        squeeze=False,
-    )
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    height, width = next(iter(images.values())).shape[:2]
+    panel_width = 14 / columns  # inches, as are all sizes of figures
+    panel_height = panel_width * height / width + 0.5
+    size = (14, rows * panel_height + (0.5 if title else 0))
+    figure, panels = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for axes in panels.flat:
         axes.axis("off")
-    for axes, (name, picture) in zip(panels.flat, shown.items(), strict=False):
-        axes.imshow(picture)
+    for axes, (name, image) in zip(panels.flat, images.items(), strict=False):
+        axes.imshow(image)
         axes.set_title(name, fontsize=15)
     if title:
         figure.suptitle(title, fontsize=19, weight="bold")
@@ -288,12 +383,15 @@ def show_images(shown: dict[str, np.ndarray], alt: str, title: str = "", columns
 
 
 def show_gif(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
-    """Put a short animation into the output, as a GIF that runs forever.
+    """Put a short animation into the output, as a GIF that repeats forever.
 
     Args:
         frames: (height, width, 3) each, uint8.
-        alt: what it shows, for those who cannot see it.
-        seconds: how long one round takes.
+        alt: what it shows, in a sentence, for those who cannot see it.
+        seconds: how long all frames take.
+
+    Raises:
+        ValueError: `alt` is empty.
     """
     from IPython.display import display
     from PIL import Image
@@ -301,44 +399,13 @@ def show_gif(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
     if not alt.strip():
         raise ValueError("an animation needs an alt text: say in a sentence what it shows")
     first, *others = (Image.fromarray(frame).quantize(128) for frame in frames)
-    gif = io.BytesIO()
-    pause = int(1000 * seconds / len(frames))
-    first.save(gif, format="gif", save_all=True, append_images=others, duration=pause, loop=0)
+    file = io.BytesIO()
+    milliseconds = int(1000 * seconds / len(frames))
+    first.save(
+        file, format="gif", save_all=True, append_images=others, duration=milliseconds, loop=0
+    )
     data = {
-        "image/gif": base64.b64encode(gif.getvalue()).decode(),
+        "image/gif": base64.b64encode(file.getvalue()).decode(),
         "text/plain": f"[Animation: {alt}]",
     }
     display(data, metadata={"image/gif": {"alt": alt}}, raw=True)
-
-
-def translation_leaderboard(rows: list[dict], alt: str) -> None:
-    """Show what each translator reached: a table, then its BLEU as bars.
-
-    Args:
-        rows: from `tracking.leaderboard("translation", ...)`, baselines among them, which have no accuracy,
-            parameters, seconds or speed.
-        alt: text alternative of the figure.
-    """
-    rows = sorted(rows, key=lambda row: row["bleu"])
-
-    def cell(row, key, form):
-        return form.format(row[key]) if row.get(key) is not None else ""
-
-    show_table(
-        [
-            {
-                "translator": row["model"],
-                "BLEU": cell(row, "bleu", "{:.1f}"),
-                "chrF": cell(row, "chrf", "{:.1f}"),
-                "next token": cell(row, "accuracy", "{:.1%}"),
-                "parameters": cell(row, "parameters", "{:,}"),
-                "training": cell(row, "seconds", "{:.0f} s"),
-                "sentences/s": cell(row, "pace", "{:,.0f}"),
-                "notebook": row["notebook"][:2],
-            }
-            for row in rows
-        ]
-    )
-    bar_chart(
-        {row["model"]: row["bleu"] for row in rows}, "BLEU on the same test sentences", "BLEU", alt
-    )

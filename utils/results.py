@@ -1,167 +1,215 @@
-"""What a notebook found: leaderboard rows, a summary, images that outlive a kernel."""
+"""The results of a notebook: leaderboard rows, a summary, images that outlive a kernel."""
 
 import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import sys
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from utils import settings
 
-# Rows of leaderboards whose file could not be written, by path: they count in this kernel alone.
-_unsaved = {}
+# `run` identifies the last start of a notebook in this kernel. `unsaved` holds the rows of
+# leaderboards whose file could not be written, by path: they count in this kernel only.
+_session = SimpleNamespace(run="", unsaved={})
+
+
+def start_run() -> None:
+    """Mark the start of a notebook: rows that it adds from now on replace those of past runs."""
+    _session.run = uuid.uuid4().hex[:12]
+    _session.unsaved.clear()
 
 
 def cached_images(name: str, make, run, **facts) -> list[np.ndarray]:
-    """Return pictures that were made before from the same facts, else make them, keeping each at once.
+    """Return images that were generated before from the same facts, or else generate and save them.
 
-    They stand in the notebook's run folder, so that a dead kernel loses none that was made. A row of pictures
-    that was cut short is made anew, over the old ones.
+    They lie in the notebook's run folder, each saved at once, so that a dead kernel loses none. A
+    series that was cut short is generated anew, over the old images.
 
     Args:
-        name: of the pictures, as a reader knows it.
-        make: takes nothing and yields pictures (height, width, 3) of values from 0 to 255, the result last.
-        run: gets each new picture, by step.
-        facts: everything else that the pictures depend on; the profile counts without being named.
+        name: of the images, as a reader knows it.
+        make: takes nothing and yields images (height, width, 3) of values from 0 to 255, the result
+            last.
+        run: of `tracking`; logs each new image.
+        facts: everything else that the images depend on; the profile counts without being named.
 
     Returns:
         All of them, (height, width, 3) of uint8.
     """
+    key = _to_json([facts, settings.profile()], sort_keys=True)
+    digest = hashlib.sha256(key.encode()).hexdigest()[:10]
+    label = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
+    parent = settings.runs_dir() / settings.notebook_name() / "pictures"
+    folder = parent / f"{label}-{digest}"
+    images = _read_images(folder)
+    return _save_images(name, make, run, folder) if images is None else images
+
+
+def _read_images(folder: Path) -> list[np.ndarray] | None:
+    """Read a whole series of images; None if it was never saved, or cut short."""
     from PIL import Image
 
-    told = json.dumps([facts, settings.profile()], sort_keys=True, default=_plain)
-    label = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
-    number = hashlib.sha256(told.encode()).hexdigest()[:10]
-    folder = settings.runs_dir() / settings.notebook_name() / "pictures" / f"{label}-{number}"
-    finished = folder / "finished"
+    images = []
     try:
-        count = int(finished.read_text())
-        return [_read_picture(folder / f"{number:03d}.png") for number in range(count)]
+        for step in range(int((folder / "finished").read_text())):
+            with Image.open(folder / f"{step:03d}.png") as image:
+                images.append(np.asarray(image.convert("RGB")))
     except (OSError, ValueError, SyntaxError):
-        pass  # not made yet, or cut short
-    found, full = [], None
-    for number, picture in enumerate(make()):
-        found.append(np.clip(np.round(np.asarray(picture)), 0, 255).astype("uint8"))
-        run.log_image(name, found[-1], f"step {number}")
+        return None
+    return images
+
+
+def _save_images(name: str, make, run, folder: Path) -> list[np.ndarray]:
+    """Generate a series of images, and save each one at once."""
+    from PIL import Image
+
+    finished = folder / "finished"  # holds the number of images
+    images = []
+    failure = None
+    for step, values in enumerate(make()):
+        image = np.clip(np.round(np.asarray(values)), 0, 255).astype("uint8")
+        images.append(image)
+        run.log_image(name, image, f"step {step}")
         try:
             finished.unlink(missing_ok=True)
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(found[-1]).save(folder / f"{number:03d}.png")
+            Image.fromarray(image).save(folder / f"{step:03d}.png")
         except OSError as error:
-            full = error
+            failure = error
     try:
-        if full is None:
-            finished.write_text(str(len(found)))
+        if failure is None:
+            finished.write_text(str(len(images)))
     except OSError as error:
-        full = error
-    if full is not None:
-        print(f"{name} is not saved ({full.strerror}), the notebook goes on.")
-    return found
-
-
-def _read_picture(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+        failure = error
+    if failure is not None:
+        print(f"{name} is not saved ({failure.strerror}), the notebook goes on.")
+    return images
 
 
 def add_score(model: str, *, data: str, board: str = "reviews", **numbers) -> None:
-    """Add a model's results to the leaderboard file; the newest row of a model counts.
+    """Add a model's results to the leaderboard file.
+
+    If the file cannot be written, one line says so and the row counts in this kernel only.
 
     Args:
         model: name of the row.
         data: "real" or "sample"; the two are never shown together.
         board: which leaderboard.
-        numbers: the columns, for example accuracy, parameters and seconds.
-
-    Where the file cannot be written, a line says so and the row counts in this kernel alone.
+        numbers: the columns, for example accuracy, tested (number of test samples), parameters and
+            seconds; anything that is not finite is stored as null.
     """
-    about = {
+    row = {
         "model": model,
         "notebook": settings.notebook_name(),
         "profile": settings.profile(),
         "data": data,
+        "run": _session.run,
     }
-    line = json.dumps(about | numbers, default=_plain).encode() + b"\n"
-    path = _board(board)
+    line = _to_json(row | numbers).encode() + b"\n"
+    path = _board_path(board)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # One unbuffered append: notebooks that run side by side lose no row, a kill spoils its own at most.
-        with path.open("ab+", buffering=0) as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    line = (
-                        b"\n" + line
-                    )  # behind a row that a kill cut off, or one being written: a blank line at most
-            if file.write(line) < len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _append_line(path, line)
     except OSError as error:
-        _unsaved.setdefault(path, []).append(line.decode())
-        print(
-            f"{model} is not saved to {settings.display_path(path)} ({error.strerror}), the notebook goes on."
-        )
+        _session.unsaved.setdefault(path, []).append(line.decode())
+        place = settings.display_path(path)
+        print(f"{model} is not saved to {place} ({error.strerror}), the notebook goes on.")
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Append a line in one unbuffered write.
+
+    That way notebooks that run side by side lose no row, and a kill damages one row at most.
+    """
+    with path.open("ab+", buffering=0) as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                # A kill cut the last row off, or another process is writing it.
+                line = b"\n" + line
+        if file.write(line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def leaderboard(board: str = "reviews", *, data: str) -> list[dict]:
-    """Return the newest row of each model for the profile in force and these data.
+    """Return the newest row of each model for the current profile and these data.
+
+    Of each notebook only one run counts, the one that added a row last: once a new run has added
+    its first row, those of earlier runs are gone, and with them models that the notebook no longer
+    has. Until then the earlier rows stay, so that a notebook which was restarted, or killed before
+    it had results, empties no leaderboard.
 
     Args:
         board: which leaderboard.
         data: "real" or "sample".
 
     Returns:
-        Dicts with model, notebook, profile, data and the numbers that were recorded, in the order of the
-        notebooks, and within one in the order in which the models first appeared.
+        Dicts with model, notebook, profile, data and the numbers of `add_score`, in the order of
+        the notebooks, and within one in the order in which its models were first added.
     """
-    rows = {}
-    path = _board(board)
-    lines = (
-        path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    )
-    for line in [*lines, *_unsaved.get(path, ())]:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # cut off by a kill
-        if (row["profile"], row["data"]) == (settings.profile(), data):
-            rows[row["model"]] = row
-    return sorted(rows.values(), key=lambda row: row["notebook"])
+    rows = [row for row in _read_rows(_board_path(board)) if _belongs(row, data)]
+    newest_run = {row["notebook"]: row.get("run") for row in rows}
+    by_model = {}
+    for row in rows:
+        if row.get("run") == newest_run[row["notebook"]]:
+            by_model[row["model"]] = {key: row[key] for key in row if key != "run"}
+    return sorted(by_model.values(), key=lambda row: row["notebook"])
+
+
+def _read_rows(path: Path) -> list[dict]:
+    """Read the rows of a leaderboard, oldest first, without those that are damaged."""
+    text = ""
+    with contextlib.suppress(OSError):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    rows = []
+    for line in [*text.splitlines(), *_session.unsaved.get(path, ())]:
+        with contextlib.suppress(ValueError):  # a kill cut it off
+            rows.append(json.loads(line))
+    return rows
+
+
+def _belongs(row, data: str) -> bool:
+    """Say whether a row is whole, and of the current profile and these data."""
+    if not isinstance(row, dict):
+        return False
+    if not all(isinstance(row.get(key), str) for key in ("model", "notebook")):
+        return False
+    return (row.get("profile"), row.get("data")) == (settings.profile(), data)
 
 
 def save_summary(headline: str, *, data: str, **numbers) -> None:
-    """Write what the notebook found to `summary.json` in its run folder.
+    """Write the results of the notebook to `summary.json` in its run folder.
+
+    If the file cannot be written, one line says so.
 
     Args:
         headline: the result in a few words, with its baseline.
         data: "real" or "sample".
-        numbers: every number that the notebook claims.
-
-    Where the file cannot be written, a line says so.
+        numbers: every number that the notebook claims; anything that is not finite becomes null.
     """
-    loaded = {
-        name: sys.modules[name].__version__
-        for name in ("keras", "tensorflow")
-        if name in sys.modules
-    }
-    found = {
+    versions = {"python": platform.python_version()}
+    for package in ("keras", "tensorflow"):
+        if package in sys.modules:
+            versions[package] = sys.modules[package].__version__
+    summary = {
         "notebook": settings.notebook_name(),
         "profile": settings.profile(),
         "data": data,
         "headline": headline,
         "numbers": numbers,
-        "versions": {"python": platform.python_version()} | loaded,
+        "versions": versions,
     }
     path = settings.output_dir() / "summary.json"
     partial = path.with_suffix(".part")
     try:
-        partial.write_text(json.dumps(found, indent=1, default=_plain) + "\n", encoding="utf-8")
+        partial.write_text(_to_json(summary, indent=1) + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -169,10 +217,25 @@ def save_summary(headline: str, *, data: str, **numbers) -> None:
         print(f"summary.json is not saved ({error.strerror}), the notebook goes on.")
 
 
-def _board(board: str) -> Path:
+def _board_path(board: str) -> Path:
     return settings.runs_dir() / f"leaderboard-{board}.jsonl"
 
 
-def _plain(value):
-    """Turn a number or an array of NumPy or TensorFlow into one that JSON knows."""
-    return value.tolist() if hasattr(value, "tolist") else float(value)
+def _to_json(value, **options) -> str:
+    return json.dumps(_to_plain(value), allow_nan=False, **options)
+
+
+def _to_plain(value):
+    """Turn numbers and arrays of NumPy or TensorFlow into plain ones, or None if not finite."""
+    if isinstance(value, dict):
+        return {key: _to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_plain(item) for item in value]
+    if value is None or isinstance(value, str | int):
+        return value
+    if hasattr(value, "numpy"):  # a tensor
+        value = value.numpy()
+    if hasattr(value, "tolist"):  # an array, or a number of NumPy
+        return _to_plain(value.tolist())
+    number = float(value)
+    return number if math.isfinite(number) else None

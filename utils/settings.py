@@ -1,4 +1,4 @@
-"""How much work a notebook does and where it keeps things: profile, data mode, folders."""
+"""How much work a notebook does and where it stores things: profile, data mode, folders."""
 
 import os
 import shutil
@@ -11,16 +11,22 @@ from types import SimpleNamespace
 from utils.errors import CompanionError
 
 PROFILES = ("quick", "live", "full")
+DATA_MODES = ("auto", "real", "sample")
 ROOT = Path(__file__).resolve().parent.parent
 
-# What a notebook's models and logs may need. Where less is free, they go to another disk if one has more.
-ROOM_BYTES = 50_000_000
+# What a notebook's models and logs may need. If less is free, they go to another disk that has it.
+MIN_FREE_BYTES = 50_000_000
 
+# `spare` maps a runs folder that cannot be used to the temporary folder used instead.
 _session = SimpleNamespace(notebook="scratch", spare={})
 
 
 def read_environment(variable: str, allowed: tuple[str, ...], default: str) -> str:
-    """Read an environment variable that may hold only certain words; raise `Stop` for any other word."""
+    """Return the value of an environment variable that may hold only certain words.
+
+    Raises:
+        CompanionError: it holds another word.
+    """
     value = os.environ.get(variable, "").strip().lower() or default
     if value not in allowed:
         raise CompanionError(
@@ -30,54 +36,62 @@ def read_environment(variable: str, allowed: tuple[str, ...], default: str) -> s
 
 
 def profile() -> str:
-    """Name the profile in force: `COMPANION_PROFILE`, or "live"."""
+    """Return the current profile: `COMPANION_PROFILE`, or "live"."""
     return read_environment("COMPANION_PROFILE", PROFILES, "live")
 
 
 def choose(*, quick: dict, live: dict, full: dict) -> SimpleNamespace:
-    """Pick the numbers of the profile in force.
+    """Return the settings of the current profile, so that no cell has to ask which one it is.
 
     Args:
-        quick, live, full: the same knobs for each profile, so that no cell below has to ask which one runs.
+        quick: name to value, for the quick profile.
+        live: the same names, for the live profile.
+        full: the same names, for the full profile.
 
     Raises:
-        Stop: a knob is missing from one of the profiles.
+        CompanionError: a profile lacks a setting that another one has.
     """
-    given = dict(zip(PROFILES, (quick, live, full), strict=True))
-    every = {key for knobs in given.values() for key in knobs}
-    for name, knobs in given.items():
-        if missing := sorted(every - set(knobs)):
+    profiles = {"quick": quick, "live": live, "full": full}
+    names = set().union(*profiles.values())
+    for profile_name, values in profiles.items():
+        missing = sorted(names - set(values))
+        if missing:
             raise CompanionError(
-                f"the {name} profile lacks {', '.join(missing)}: give every profile the same knobs."
+                f"the {profile_name} profile lacks {', '.join(missing)}: "
+                "all profiles need the same settings."
             )
-    return SimpleNamespace(**given[profile()])
+    return SimpleNamespace(**profiles[profile()])
 
 
 def data_mode() -> str:
-    """Which data a reader asks for: `COMPANION_DATA`, "auto" (real, else the sample), "real" or "sample"."""
-    return read_environment("COMPANION_DATA", ("auto", "real", "sample"), "auto")
+    """Return which data to load: `COMPANION_DATA`, or "auto".
+
+    "real" and "sample" are what they say; "auto" is the real data if they can be had, else the
+    sample.
+    """
+    return read_environment("COMPANION_DATA", DATA_MODES, "auto")
 
 
 def cache_dir() -> Path:
-    """Where downloads are kept: `COMPANION_CACHE`, or data/cache in the project."""
+    """Return the folder of downloads: `COMPANION_CACHE`, or data/cache in the project."""
     return Path(os.environ.get("COMPANION_CACHE") or ROOT / "data" / "cache").expanduser()
 
 
 def runs_dir() -> Path:
-    """Where every notebook leaves what it makes: `COMPANION_RUNS`, or runs in the project.
+    """Return the folder of all that notebooks write: `COMPANION_RUNS`, or runs in the project.
 
-    Once that has proved full or read-only, a temporary folder of this kernel stands in for it.
+    Once that has proved full or read-only, it is a temporary folder of this kernel.
     """
-    asked = Path(os.environ.get("COMPANION_RUNS") or ROOT / "runs").expanduser()
-    return _session.spare.get(asked, asked)
+    folder = Path(os.environ.get("COMPANION_RUNS") or ROOT / "runs").expanduser()
+    return _session.spare.get(folder, folder)
 
 
 def output_dir(*parts: str) -> Path:
-    """Make and return a folder of the notebook that is running, for example `run_folder("models")`.
+    """Create and return a folder of the current notebook, for example `output_dir("models")`.
 
-    Nothing is raised where it cannot be made: what is written there says so when it fails.
+    If it cannot be created, nothing is raised here: writing to it will fail.
     """
-    _find_room()
+    check_disk()
     folder = runs_dir().joinpath(_session.notebook, *parts)
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,46 +99,53 @@ def output_dir(*parts: str) -> Path:
 
 
 def output_path(name: str) -> Path:
-    """Say where the notebook that is running keeps a file of its own, which a cell writes and reads again.
+    """Return the path of a file that one cell of the current notebook writes and another one reads.
 
     Raises:
-        Stop: no disk has room for it.
+        CompanionError: no disk has room for it.
     """
     folder = output_dir()
-    if reason := _why_unusable(runs_dir()):
+    reason = _why_unusable(runs_dir())
+    if reason:
         raise CompanionError(
-            f"{name} cannot be kept ({reason}, no other disk has more): free some, run this cell again."
+            f"{name} cannot be saved ({reason}, and no other disk has room): "
+            "free some space, then run this cell again."
         )
     return folder / name
 
 
-def _find_room() -> None:
-    """Turn to a temporary folder, with one line that says so, where the runs folder takes nothing more."""
+def check_disk() -> None:
+    """If the runs folder is full or read-only, use a temporary one from now on, and say so."""
     runs = runs_dir()
     reason = _why_unusable(runs)
     if not reason:
         return
-    for place in _spare_places():
-        if not _why_unusable(place):
-            _session.spare[runs] = Path(tempfile.mkdtemp(prefix="companion-", dir=place))
+    for folder in _spare_places():
+        if not _why_unusable(folder):
+            spare = Path(tempfile.mkdtemp(prefix="companion-", dir=folder))
+            _session.spare[runs] = spare
             print(
-                f"{display_path(runs)} cannot be used ({reason}): what this notebook makes goes to "
-                f"{display_path(_session.spare[runs])}. Free some, or set COMPANION_RUNS to another folder."
+                f"{display_path(runs)} cannot be used ({reason}): this notebook writes to "
+                f"{display_path(spare)}. Free some space, or set COMPANION_RUNS to another folder."
             )
             return
 
 
 def _spare_places() -> list[Path]:
-    places = [Path("/dev/shm")]  # Linux keeps it in memory
+    """List the folders in which a temporary one may lie, the best first."""
+    folders = []
     with suppress(OSError):
-        places.insert(0, Path(tempfile.gettempdir()))
-    return [place for place in places if place.is_dir()]
+        folders.append(Path(tempfile.gettempdir()))
+    folders.append(Path("/dev/shm"))  # Linux keeps it in memory
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def _why_unusable(folder: Path) -> str:
+    """Say why nothing can be written to a folder; return "" if it can be."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (free := shutil.disk_usage(folder).free) < ROOM_BYTES:
+        free = shutil.disk_usage(folder).free
+        if free < MIN_FREE_BYTES:
             return f"disk full, {free / 1e6:.0f} MB free"
         with tempfile.TemporaryFile(dir=folder):
             return ""
@@ -133,17 +154,17 @@ def _why_unusable(folder: Path) -> str:
 
 
 def set_notebook(name: str) -> None:
-    """Say which notebook is running: its file name without the ending."""
+    """Set the name of the current notebook, which is its file name without the ending."""
     _session.notebook = name
 
 
 def notebook_name() -> str:
-    """Name the notebook that called `start`, without its ending."""
+    """Return the name of the current notebook, which is its file name without the ending."""
     return _session.notebook
 
 
 def display_path(path: Path | str) -> str:
-    """Write a path as a reader would: from the project's folder if it lies inside, else from home."""
+    """Write a path relative to the project if it lies inside, else to home, without a user name."""
     path = Path(path).resolve()
     for base, prefix in ((ROOT, ""), (Path.home(), "~/")):
         if path.is_relative_to(base):
@@ -152,17 +173,20 @@ def display_path(path: Path | str) -> str:
 
 
 def device_summary() -> str:
-    """Name what the active Keras backend computes on, for example "2 CPU cores" or "1 GPU"."""
+    """Return what the Keras backend computes on, for example "2 CPU cores" or "1 GPU"."""
     import keras
 
     mirrored = ""
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
-        parts = tf.distribute.get_strategy().num_replicas_in_sync
-        mirrored = f", models mirrored on {parts} devices" if parts > 1 else ""
-    gpus = [name for name in keras.distribution.list_devices() if not name.startswith("cpu")]
-    if gpus:
-        return f"{len(gpus)} {gpus[0].split(':')[0].upper()}{mirrored}"
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        mirrored = f", models mirrored on {replicas} devices" if replicas > 1 else ""
+    devices = keras.distribution.list_devices()  # such as "gpu:0"
+    accelerators = [device for device in devices if not device.startswith("cpu")]
+    if accelerators:
+        kind = accelerators[0].split(":")[0].upper()
+        return f"{len(accelerators)} {kind}{mirrored}"
+    # Fewer than the machine's, if a container or a batch system allows no more.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} CPU cores{mirrored}"

@@ -1,6 +1,6 @@
-"""What turns text into tokens and back: standardization, vectorizers, detokenization.
+"""From text to tokens and back: standardization, vectorizers, detokenization.
 
-Where texts come from belongs in `datasets`, what is done with token ids in `models` and `decoding`.
+Loading texts belongs in `datasets`, models and decoding of token ids in `models` and `decoding`.
 """
 
 from dataclasses import replace
@@ -8,15 +8,17 @@ from dataclasses import replace
 import keras
 import numpy as np
 
-START_TOKEN, END_TOKEN = "[start]", "[end]"
-PADDING_ID, UNKNOWN_ID = 0, 1  # ids that `TextVectorization` gives away first
-# Letters, digits and apostrophes make words; every other sign is a token of its own.
+START_TOKEN = "[start]"
+END_TOKEN = "[end]"
+PADDING_ID = 0  # `TextVectorization` reserves the first two ids
+UNKNOWN_ID = 1
+# Words consist of letters, digits and apostrophes; every other character is a token of its own.
 PUNCTUATION = r"([^\p{L}\p{N}\s'])"
 
 
 @keras.saving.register_keras_serializable("companion")
 def standardize_source(text):
-    """Lower a string tensor and set its punctuation apart: "Who's he?" becomes "who's he ?"."""
+    """Lowercase a string tensor and separate its punctuation: "Who's he?" becomes "who's he ? "."""
     import tensorflow as tf
 
     return tf.strings.regex_replace(tf.strings.lower(text, "utf-8"), PUNCTUATION, r" \1 ")
@@ -24,97 +26,128 @@ def standardize_source(text):
 
 @keras.saving.register_keras_serializable("companion")
 def standardize_target(text):
-    """Do what `source_words` does and put the marks [start] and [end] around it."""
+    """Standardize like `standardize_source` and put the special tokens [start] and [end] around."""
     import tensorflow as tf
 
     return tf.strings.join([START_TOKEN, standardize_source(text), END_TOKEN], separator=" ")
 
 
 def adapt_vectorizers(pairs, max_tokens: int):
-    """Adapt one `TextVectorization` for each language, on training pairs and nothing else.
+    """Adapt one `TextVectorization` per language on the training pairs.
 
     Args:
-        pairs: `datasets.Pairs`.
-        max_tokens: size of either vocabulary, padding, unknown and marks included.
+        pairs: `datasets.Pairs` to take both vocabularies from.
+        max_tokens: size of each vocabulary, including padding, [UNK] and special tokens.
 
     Returns:
-        Source and target vectorizer; each turns a list of sentences into a ragged tensor of ids (sentences,
-        None), those of the target with the ids of [start] and [end] around them.
+        Source vectorizer and target vectorizer. Each turns a list of sentences into a ragged tensor
+        of ids (sentences, None); target ids begin with [start] and end with [end].
     """
+    source_vectorizer = _adapt(pairs.english, standardize_source, max_tokens)
+    target_vectorizer = _adapt(pairs.spanish, standardize_target, max_tokens)
+    return source_vectorizer, target_vectorizer
+
+
+def _adapt(texts, standardize, max_tokens):
     import tensorflow as tf
 
-    made = []
-    for texts, standardize in (
-        (pairs.english, standardize_source),
-        (pairs.spanish, standardize_target),
-    ):
-        layer = keras.layers.TextVectorization(max_tokens, standardize=standardize, ragged=True)
-        layer.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1024))
-        made.append(layer)
-    return made
+    vectorizer = keras.layers.TextVectorization(max_tokens, standardize=standardize, ragged=True)
+    vectorizer.adapt(tf.data.Dataset.from_tensor_slices(texts).batch(1024))
+    return vectorizer
 
 
 def filter_pairs(pairs, vectorizers, max_length: int, known_only: bool, max_train: int):
-    """Leave out pairs that are too long, or hold a word that is not in the vocabulary, in all three parts.
+    """Remove pairs that are too long or contain an out-of-vocabulary word, in all three parts.
 
     Args:
-        pairs: `datasets.SentencePairs`.
-        vectorizers: of source and target.
-        length: the largest number of tokens of either side, marks included.
-        known: whether every word must be in the vocabulary.
-        most: the largest number of training pairs; the first ones are kept.
+        pairs: a `Dataset` whose parts are `Pairs`.
+        vectorizers: source and target vectorizer.
+        max_length: largest number of tokens on either side, special tokens included.
+        known_only: whether every word must be in the vocabulary.
+        max_train: largest number of training pairs; the first ones remain.
 
     Returns:
-        `SentencePairs` with fewer pairs, in the same order.
+        The data set with fewer pairs, in the same order.
     """
+    source_vectorizer, target_vectorizer = vectorizers
 
-    def kept(part, max_train=None):
-        ids = [
-            vectorizer(texts)
-            for vectorizer, texts in zip(vectorizers, (part.english, part.spanish), strict=True)
-        ]
-        good = np.all([rows.row_lengths().numpy() <= max_length for rows in ids], axis=0)
-        if known_only:
-            good &= np.all(
-                [~np.array([UNKNOWN_ID in row for row in rows.numpy()]) for rows in ids], axis=0
-            )
-        places = np.flatnonzero(good)[:max_train]
-        columns = (part.english, part.spanish, part.alignments)
-        return type(part)(*([column[i] for i in places] if column else None for column in columns))
+    def filtered(part, max_pairs=None):
+        source_ids = source_vectorizer(part.english)
+        target_ids = target_vectorizer(part.spanish)
+        accepted = np.ones(len(part.english), bool)
+        for ids in (source_ids, target_ids):
+            accepted &= ids.row_lengths().numpy() <= max_length
+            if known_only:
+                accepted &= _are_known(ids)
+        rows = np.flatnonzero(accepted)[:max_pairs]
+        return replace(
+            part,
+            english=[part.english[row] for row in rows],
+            spanish=[part.spanish[row] for row in rows],
+            alignments=part.alignments and [part.alignments[row] for row in rows],
+        )
 
     return replace(
         pairs,
-        train=kept(pairs.train, max_train),
-        validation=kept(pairs.validation),
-        test=kept(pairs.test),
+        train=filtered(pairs.train, max_train),
+        validation=filtered(pairs.validation),
+        test=filtered(pairs.test),
     )
 
 
+def _are_known(ids) -> np.ndarray:
+    """Return for each row of ragged ids whether it is free of [UNK]."""
+    is_known = np.ones(int(ids.nrows()), bool)
+    rows_of_tokens = ids.value_rowids().numpy()
+    is_known[rows_of_tokens[ids.flat_values.numpy() == UNKNOWN_ID]] = False
+    return is_known
+
+
 def ids_to_text(ids, vocabulary: list[str]) -> list[str]:
-    """Write token ids as sentences: marks gone, punctuation where it belongs, a capital at the beginning.
+    """Turn token ids into sentences; see `detokenize`.
 
     Args:
-        ids: (sentences, length), padded with 0; what follows [end] is left out.
+        ids: (sentences, length), post-padded; what follows [end] is left out.
         vocabulary: of the target vectorizer.
+
+    Returns:
+        One sentence per row.
     """
-    return [detokenize(vocabulary[i] for i in row if i != PADDING_ID) for row in np.asarray(ids)]
+    sentences = []
+    for row in np.asarray(ids):
+        sentences.append(detokenize(vocabulary[i] for i in row if i != PADDING_ID))
+    return sentences
 
 
-def detokenize(words) -> str:
-    """Make a sentence of words and signs, which end at [end]."""
-    text, opened, glue = "", False, ""
-    for word in words:
-        if word == START_TOKEN:
+def detokenize(tokens) -> str:
+    """Join tokens into a sentence without special tokens, and capitalize its first letter.
+
+    Tokens do not say where the spaces were, so closing punctuation is always followed by one:
+    "¿Qué?" comes back as it was, but "3.5", which is three tokens, comes back as "3. 5".
+
+    Args:
+        tokens: words and punctuation; everything from [end] on is left out.
+
+    Returns:
+        The sentence.
+    """
+    text = ""
+    space = ""  # what separates the next token from the text so far
+    in_quotation = False
+    for token in tokens:
+        if token == START_TOKEN:
             continue
-        if word == END_TOKEN:
+        if token == END_TOKEN:
             break
-        if word == '"':
-            opened = not opened
-            closes = not opened
-        else:
-            closes = word in ".,;:!?)%…»"
-        text += word if closes else glue + word
-        # After an opening sign, and within a number such as 3.5 or 10:30, nothing is set apart.
-        glue = "" if word in "¿¡(«$" or (word == '"' and opened) else " "
-    start = next((place for place, letter in enumerate(text) if letter.isalpha()), 0)
-    return text[:start] + text[start : start + 1].upper() + text[start + 1 :]
+        if token == '"':  # opens and closes in turn
+            in_quotation = not in_quotation
+        closes = token in ".,;:!?)%…»" or (token == '"' and not in_quotation)
+        opens = token in "¿¡(«$" or (token == '"' and in_quotation)
+        text += token if closes else space + token
+        space = "" if opens else " "
+    first_letter = next((i for i, character in enumerate(text) if character.isalpha()), 0)
+    return (
+        text[:first_letter]
+        + text[first_letter : first_letter + 1].upper()
+        + text[first_letter + 1 :]
+    )

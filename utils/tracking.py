@@ -1,12 +1,15 @@
 """The Weights & Biases log of each training.
 
-What a notebook found belongs in `results`.
+The results of a notebook belong in `results`.
 """
 
+import atexit
 import contextlib
 import io
 import netrc
 import os
+import queue
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -20,9 +23,10 @@ PROJECT = "deep-learning-companion"
 SERVER = "https://api.wandb.ai"
 # From 0.31 on, `wandb login` files the same account's key under this name.
 SERVER_ALIAS = "api.forge.coreweave.com"
-# A talk cannot wait longer: for the server's first word, for a run to begin, for a table (which asks the
-# server whether it takes tables), and for the last upload.
-ANSWER_SECONDS, BEGIN_SECONDS, LOG_SECONDS, FINISH_SECONDS = 3, 5, 5, 8
+# A talk cannot wait longer.
+ANSWER_SECONDS = 3  # for the first answer of the server
+INIT_SECONDS = 5  # for a run to start
+FINISH_SECONDS = 8  # for the last upload
 FLUSH_SECONDS = 0.1
 MODES = {
     "online": "online",
@@ -33,75 +37,90 @@ MODES = {
     "disabled": "disabled",
 }
 
+# The account whose server failed, and the run that has not finished.
 _session = SimpleNamespace(failed=None, run=None)
 
 
 def mode() -> str:
-    """Say where runs go: "online", "offline" or "disabled".
+    """Return where runs are logged: "online", "offline" or "disabled".
 
-    `WANDB_MODE` wins. Else the quick profile is offline, as it never touches the network, and the other
-    ones are online if there is a key: in `WANDB_API_KEY`, or in netrc for the server, which is W&B's own
-    or the one that `WANDB_BASE_URL` names. Once a server failed, the session stays offline, until it is
-    given another key or server.
+    `WANDB_MODE` wins. Otherwise the quick profile is offline, as it never touches the network, and
+    the other profiles are online if there is a key: in `WANDB_API_KEY`, or in netrc for the server,
+    which is W&B's own or the one that `WANDB_BASE_URL` names. Once a server has failed, the session
+    stays offline until it gets another key or server.
 
     Raises:
-        settings.Stop: `WANDB_MODE` has a value that W&B does not know.
+        CompanionError: `WANDB_MODE` has a value that W&B does not know.
     """
     if os.environ.get("WANDB_MODE", "").strip():
-        asked = MODES[settings.read_environment("WANDB_MODE", tuple(MODES), "online")]
+        wanted = MODES[settings.read_environment("WANDB_MODE", tuple(MODES), "online")]
     else:
-        asked = "online" if settings.profile() != "quick" and _account()[1] else "offline"
-    return "offline" if asked == "online" and _session.failed == _account() else asked
+        wanted = "online" if settings.profile() != "quick" and _account()[1] else "offline"
+    return "offline" if wanted == "online" and _session.failed == _account() else wanted
 
 
 def start(name: str, config=None) -> "Run":
-    """Begin the W&B run of one trained model; use it in a `with` block, which finishes it.
+    """Start the W&B run of one trained model; use it in a `with` block, which finishes it.
 
-    Trouble with the key, the network or the disk never raises: within seconds it costs one printed line,
-    and the log is kept on this machine, or not at all.
+    Trouble with the key, the network or the disk never raises: within seconds it costs one printed
+    line, and the log is written on this machine, or not at all.
 
     Args:
         name: of the model, as a reader knows it.
-        config: dict or namespace of the knobs.
+        config: dict or namespace of the settings.
 
     Raises:
-        settings.Stop: `WANDB_MODE` or `COMPANION_PROFILE` has an unknown value.
+        CompanionError: `WANDB_MODE` or `COMPANION_PROFILE` has an unknown value.
     """
     if _session.run:
         _session.run.finish()
-    where = mode()
-    if where == "disabled":
+    wanted = mode()
+    if wanted == "disabled":
         return Run(None)
     config = vars(config) if isinstance(config, SimpleNamespace) else dict(config or {})
-    if where == "online":
+    if wanted == "online":
         reason = _why_not_online()
         try:
             if not reason:
-                return Run(_begin("online", name, config))
+                return Run(_init("online", name, config))
         except Exception as error:
-            reason = _one_line(error)
-            _forget_service()
+            reason = _first_sentence(error)
+            _tear_down()
         _session.failed = _account()
         print(f"W&B: {reason}; logging offline instead.")
-    for _ in range(2):
+    for _ in range(2):  # the first attempt may meet a background process that has died
         try:
-            return Run(_begin("offline", name, config))
+            return Run(_init("offline", name, config))
         except Exception as error:
-            reason = _one_line(error)
-            _forget_service()
+            reason = _first_sentence(error)
+            _tear_down()
     print(f"W&B: {reason}; {name} is not logged.")
     return Run(None)
 
 
 class Run:
-    """One W&B run. No method raises for trouble of W&B's, and without W&B they do nothing."""
+    """One W&B run, or none if W&B is disabled or failed.
+
+    No method raises because of W&B. Logging returns at once, since a thread passes the entries on
+    in their order; only `finish` waits, for seconds at most.
+    """
 
     def __init__(self, run):
-        self._run, self._finished = run, run is None
-        self._told = self._given_up = False
-        if run is not None:
-            self._offline, self._folder = run.offline, Path(run.dir).parent
-            _session.run = self
+        self._run = run
+        self._finished = run is None
+        self._problem = ""  # of the first entry that was lost
+        self._lost = 0
+        self._timed_out = False
+        self._reported = False
+        if run is None:
+            return
+        self._offline = run.offline
+        self._folder = Path(run.dir).parent
+        self._queue = queue.SimpleQueue()
+        self._worker = threading.Thread(target=self._work, daemon=True)
+        self._worker.start()
+        atexit.register(self.finish)
+        _session.run = self
 
     def __enter__(self):
         return self
@@ -111,157 +130,183 @@ class Run:
 
     @property
     def location(self) -> str:
-        """Say in one line where the log is, how to look at it and how to upload it."""
+        """One line: where the log is, how to view it and how to upload it."""
         if self._run is None:
             return "W&B: not logged"
         if not self._offline:
             return f"W&B log: {self._run.url}"
         path = settings.display_path(self._folder)
-        return f"W&B log in {path}: look at it with `wandb leet {path}`, upload it with `wandb sync {path}`"
+        return (
+            f"W&B log in {path}: view it with `wandb leet {path}`, "
+            f"upload it with `wandb sync {path}`"
+        )
 
     def log(self, values: dict, step: int | None = None) -> None:
-        """Log numbers by name, or whatever else W&B takes.
+        """Log numbers by name, or whatever else W&B accepts.
 
         Args:
             values: what to log.
-            step: W&B counts one step for each call, so for each epoch; it drops values of a step that has
-                passed, so these go to the current one.
+            step: W&B counts one step per call. It drops values of a step that has passed, so these
+                are logged at the current one.
         """
-        self._try(
-            lambda: self._run.log(
-                values, step=None if step is None else max(step, int(self._run.step))
-            )
-        )
+        values = dict(values)
+
+        def write():
+            current = None if step is None else max(step, int(self._run.step))
+            self._run.log(values, step=current)
+
+        self._add(write)
 
     def log_table(self, key: str, rows: list[dict]) -> None:
         """Log a table.
 
         Args:
             key: its name.
-            rows: dicts whose keys become the columns; what a row lacks stays empty.
+            rows: dicts whose keys become the columns; a cell that a row lacks stays empty.
         """
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        data = [[row.get(column) for column in columns] for row in rows]
+        # Without mixed types, one empty cell in a column of numbers makes W&B refuse the table.
+        options = {"columns": columns, "data": data, "allow_mixed_types": True}
+        self._log_media(key, lambda wandb: wandb.Table(**options))
 
-        def log():
-            import wandb
-
-            columns = list(dict.fromkeys(key for row in rows for key in row))
-            data = [[row.get(column) for column in columns] for row in rows]
-            # Otherwise one empty cell in a column of numbers makes W&B refuse the table.
-            self._run.log({key: wandb.Table(columns=columns, data=data, allow_mixed_types=True)})
-
-        self._try(log)
-
-    def log_image(self, key: str, picture, caption: str | None = None) -> None:
-        """Log a picture.
+    def log_image(self, key: str, image, caption: str | None = None) -> None:
+        """Log an image.
 
         Args:
             key: its name.
-            picture: matplotlib figure, or array of (height, width) or (height, width, channels), of bytes
-                or of floats between 0 and 1.
+            image: matplotlib figure, or array (height, width) or (height, width, channels) of
+                integers from 0 to 255 or of floats from 0 to 1.
             caption: a line that is shown with it.
         """
-
-        def log():
-            import wandb
-
-            self._run.log({key: wandb.Image(_bytes(picture), caption=caption)})
-
-        self._try(log)
+        self._log_media(key, lambda wandb: wandb.Image(_to_bytes(image), caption=caption))
 
     def callback(self):
-        """Return the Keras callback that logs the metrics of every epoch, or does nothing without W&B."""
+        """Return a Keras callback that logs the metrics and the learning rate of every epoch."""
         import keras
 
-        made = []
-        self._try(lambda: made.append(self._logger()))
-        return made[0] if made else keras.callbacks.Callback()
+        run = self
 
-    def _logger(self):
-        from wandb.integration.keras import WandbMetricsLogger
-
-        attempt = self._try
-
-        class Logger(WandbMetricsLogger):
+        # Not W&B's own callback: it reads the model where it logs, which here is another thread.
+        class EpochLogger(keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):
-                attempt(lambda: WandbMetricsLogger.on_epoch_end(self, epoch, logs))
+                values = {f"epoch/{name}": value for name, value in (logs or {}).items()}
+                values["epoch/epoch"] = epoch
+                with contextlib.suppress(Exception):  # a GAN has two optimizers, under other names
+                    values["epoch/learning_rate"] = float(self.model.optimizer.learning_rate)
+                run.log(values)
 
-        return Logger()
+        # W&B draws metrics over its own step, unless it knows another axis.
+        self._add(lambda: self._run.define_metric("epoch/epoch"))
+        self._add(lambda: self._run.define_metric("epoch/*", step_metric="epoch/epoch"))
+        return EpochLogger()
 
     def finish(self, exit_code: int = 0) -> None:
-        """End the run, once; a server that died delays this by seconds at most, and the log stays on disk.
+        """End the run, once. A dead server delays this by seconds, and the log stays on disk.
 
         Args:
             exit_code: anything but 0 marks the run as failed.
         """
         if self._finished:
             return
-        self._finished, _session.run = True, None
-        try:
-            # wandb keeps to FINISH_SECONDS itself; a server that is known to be dead is not waited for again.
-            limit = 2 if self._given_up else FINISH_SECONDS + 1
-            within(limit, lambda: self._run.finish(exit_code=exit_code))
-        except TimeoutError:
+        self._finished = True
+        _session.run = None
+        atexit.unregister(self.finish)
+        self._queue.put(lambda: self._run.finish(exit_code=exit_code))
+        self._queue.put(None)
+        # wandb itself keeps to FINISH_SECONDS, unless an entry before the end has to wait.
+        self._worker.join(FINISH_SECONDS + 1)
+        if self._worker.is_alive() or self._timed_out:
             self._give_up()
-        except Exception as error:
-            self._tell(f"{_one_line(error)}; a part of the log is lost")
+        elif self._problem:
+            self._report(f"{self._problem}; a part of the log is lost")
 
-    def _try(self, action):
-        if self._run is None or self._given_up:
+    def _log_media(self, key, build):
+        """Queue a table or an image as it is now; what follows in the notebook may change it."""
+        if self._run is None:
             return
+        with self._catch():
+            import wandb
+
+            media = build(wandb)
+            self._add(lambda: self._run.log({key: media}))
+
+    def _add(self, write):
+        """Queue an entry for the worker thread."""
+        if not self._finished:
+            self._queue.put(write)
+        elif self._run is not None:
+            self._report("the run has finished; what is logged after that is lost")
+
+    def _work(self):
+        for write in iter(self._queue.get, None):
+            with self._catch():
+                write()
+
+    @contextlib.contextmanager
+    def _catch(self):
+        """Keep an error for `finish` to report, instead of raising it into the training."""
         try:
-            within(LOG_SECONDS, action)
+            yield
         except TimeoutError:
-            self._give_up()
+            self._timed_out = True
         except Exception as error:
-            self._tell(f"{_one_line(error)}; a part of the log is lost, training goes on")
+            self._lost += 1
+            self._problem = self._problem or _first_sentence(error)
 
     def _give_up(self):
-        """Wait no more for a server that died, in this run and in those that follow."""
-        if not self._offline:
-            _session.failed = _account()
-        self._given_up = self._offline = True
+        """Wait no longer, and log the runs that follow offline if it was a server that died."""
         path = settings.display_path(self._folder)
-        self._tell(
-            f"the server stopped answering; the log is safe in {path}, `wandb sync {path}` uploads it"
-        )
-        if self._finished:
-            _forget_service()
+        # If an entry still waits, the queue holds those behind it and the end of the run.
+        lost = self._lost + max(0, self._queue.qsize() - 1)
+        extent = f", without {lost} {'entry' if lost == 1 else 'entries'}" if lost else ""
+        if self._offline:
+            self._report(f"writing the log takes too long; it is in {path}{extent}")
+        else:
+            _session.failed = _account()
+            self._offline = True
+            upload = f"`wandb sync {path}` uploads it{extent}"
+            self._report(f"the server stopped answering; the log is safe in {path}, {upload}")
+        _tear_down()
 
-    def _tell(self, line):
-        if not self._told:
-            self._told = True
+    def _report(self, line):
+        if not self._reported:
+            self._reported = True
             print(f"W&B: {line}.")
 
 
-def _bytes(picture):
-    """Scale floats ourselves: wandb 0.28 guesses their range, 0.31 cuts them off, so that 0 to 1 is black."""
-    if hasattr(picture, "savefig"):
-        return picture
-    array = np.asarray(picture)
-    if np.issubdtype(array.dtype, np.integer):
-        return np.clip(array, 0, 255).astype("uint8")
-    return np.round(np.clip(np.nan_to_num(array.astype("float32")), 0, 1) * 255).astype("uint8")
+def _to_bytes(image):
+    """Scale floats to bytes: wandb 0.28 guesses their range, 0.31 clips them, 1 being black."""
+    if hasattr(image, "savefig"):
+        return image
+    pixels = np.asarray(image)
+    if np.issubdtype(pixels.dtype, np.integer):
+        return np.clip(pixels, 0, 255).astype("uint8")
+    unit = np.clip(np.nan_to_num(pixels.astype("float32")), 0, 1)
+    return np.round(255 * unit).astype("uint8")
 
 
-def _one_line(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return first.split(". ")[0].rstrip(
-        "."
-    )  # what follows is advice for those who call wandb themselves
+def _first_sentence(error: Exception) -> str:
+    """Shorten an error of wandb; what follows is advice for those who call wandb themselves."""
+    lines = str(error).strip().splitlines()
+    line = lines[0] if lines else type(error).__name__
+    return line.split(". ")[0].rstrip(".")
 
 
 def _account() -> tuple[str, str]:
     """Return the server's address and the key for it, which is empty if there is none."""
     server = os.environ.get("WANDB_BASE_URL", "").strip().rstrip("/") or SERVER
-    if key := os.environ.get("WANDB_API_KEY", "").strip():
+    key = os.environ.get("WANDB_API_KEY", "").strip()
+    if key:
         return server, key
     try:
-        kept = netrc.netrc(Path(os.environ.get("NETRC") or "~/.netrc").expanduser())
+        entries = netrc.netrc(Path(os.environ.get("NETRC") or "~/.netrc").expanduser())
     except (OSError, ValueError, RuntimeError, netrc.NetrcParseError):
         return server, ""
     for host in (urlsplit(server).netloc, SERVER_ALIAS if server == SERVER else ""):
-        if host and (found := kept.authenticators(host)):
-            return server, found[2] or ""
+        entry = entries.authenticators(host) if host else None
+        if entry:
+            return server, entry[2] or ""
     return server, ""
 
 
@@ -278,7 +323,7 @@ def _why_not_online() -> str:
             f"the key has {len(key)} characters, a valid one has at least 40 (check WANDB_API_KEY)"
         )
 
-    def ask():
+    def query_viewer():
         query = {"query": "query Viewer { viewer { id } }"}
         answer = requests.post(
             f"{server}/graphql", json=query, auth=("api", key), timeout=ANSWER_SECONDS
@@ -288,7 +333,7 @@ def _why_not_online() -> str:
         return "" if answer.ok else f"{host} answered {answer.status_code}"
 
     try:
-        return within(ANSWER_SECONDS, ask)
+        return within(ANSWER_SECONDS, query_viewer)
     except (TimeoutError, requests.Timeout):
         return f"{host} did not answer in {ANSWER_SECONDS} s"
     except requests.ConnectionError:
@@ -297,36 +342,35 @@ def _why_not_online() -> str:
         return f"{host} did not answer as a W&B server does ({type(error).__name__})"
 
 
-def _begin(where: str, name: str, config: dict):
-    # Error reports would go over the network, from an offline run too. Without the notebook's name, wandb
-    # asks every Jupyter server that it knows of. Both are read when it is imported or set up.
+def _init(mode: str, name: str, config: dict):
+    """Call `wandb.init` silently, online or offline."""
+    # Error reports would go over the network, from an offline run too. Without the notebook's name,
+    # wandb asks every Jupyter server that it knows of. Both are read when it is imported or set up.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_NOTEBOOK_NAME", f"{settings.notebook_name()}.ipynb")
     folder = settings.output_dir()
-    folder.mkdir(
-        exist_ok=True
-    )  # raises where wandb would turn to a folder of its own without a word
-    server, key = _account()
-    # The key is handed over, because wandb prompts for one that it does not find.
-    online = {"base_url": server, "api_key": key} if where == "online" else {}
-    # Left to itself, wandb 0.31 keeps 15 seconds of the log in memory, and a killed kernel takes them along.
-    flush = {"x_transaction_log_flush_interval": FLUSH_SECONDS}
-    # Before wandb knows that it is to be silent, it prints coloured warnings. Not by WANDB_SILENT: that would
-    # silence a `wandb sync` in the notebook too.
+    # This raises if the folder cannot be made; wandb would silently use one of its own.
+    folder.mkdir(exist_ok=True)
+    options = {}
+    if mode == "online":
+        # wandb prompts for a key that it does not find.
+        options["base_url"], options["api_key"] = _account()
+    # wandb prints coloured warnings before it knows that it is to be silent. WANDB_SILENT is no way
+    # out, as it would silence a `wandb sync` in the notebook too.
     with contextlib.redirect_stderr(io.StringIO()):
         import wandb
 
         wandb.setup(wandb.Settings(silent=True))
-        flush = {
-            name: value for name, value in flush.items() if name in wandb.Settings.model_fields
-        }
+        # By default wandb 0.31 holds 15 seconds of the log in memory: a killed kernel loses them.
+        if "x_transaction_log_flush_interval" in wandb.Settings.model_fields:
+            options["x_transaction_log_flush_interval"] = FLUSH_SECONDS
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             group=settings.notebook_name(),
             name=name,
             tags=[settings.profile()],
             config=config,
-            mode=where,
+            mode=mode,
             dir=folder,
             save_code=False,
             reinit="finish_previous",
@@ -335,20 +379,19 @@ def _begin(where: str, name: str, config: dict):
                 console="off",
                 disable_git=True,
                 x_disable_stats=True,
-                init_timeout=BEGIN_SECONDS,
+                init_timeout=INIT_SECONDS,
                 finish_timeout=FINISH_SECONDS,
                 finish_timeout_raises=True,
-                **online,
-                **flush,
+                **options,
             ),
         )
 
 
-def _forget_service() -> None:
-    """Let go of wandb's background process.
+def _tear_down() -> None:
+    """Stop wandb's background process.
 
-    If it has died, every later run would fail; if it still tries to begin a run, wandb 0.28 would wait for
-    it for minutes when the notebook ends.
+    If it has died, every later run would fail; if it still tries to start a run, wandb 0.28 would
+    wait for it for minutes when the notebook ends.
     """
     import wandb
 

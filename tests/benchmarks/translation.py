@@ -1,16 +1,16 @@
-"""Print training pairs and decoded sentences per second of both translators, against the book's settings.
+"""Print how fast both translators train and decode, and how fast with the book's settings.
 
-The book cuts and pads every pair to 20 tokens, gives each head of the Transformer the whole embedding
-size, and decodes one sentence at a time, running the whole model on a padded prefix for every word.
-Notebooks 04 and 05 make batches of like length, give each head its share, and carry state, keys and
-values along in batches. Same pairs, same sizes otherwise, one run, about five minutes on two cores; the
-machine should have nothing else to do.
+The book pads every pair to 20 tokens, gives each head of the Transformer the full embedding size,
+and decodes one sentence at a time, running the whole model on a padded prefix for every word.
+Notebooks 04 and 05 make batches bucketed by length, divide the embedding size among the heads, and
+decode batches with an RNN state or a KV cache. Same pairs, otherwise the same sizes, one run, about
+five minutes on two cores; the machine should have nothing else to do.
 """
 
 import time
 from types import SimpleNamespace
 
-from utils import datasets, decoding, notebook
+from utils import datasets, notebook
 from utils.models import seq2seq, transformer
 from utils.text import END_TOKEN, START_TOKEN, adapt_vectorizers
 
@@ -24,69 +24,74 @@ from tests.test_notebook_code import define
 
 TRAIN, TEST, LENGTH, BATCH, WORDS = 6_000, 2_000, 20, 64, 4_000
 CFG = SimpleNamespace(dim=128, dense=512, heads=4, blocks=1, dropout=0.1, places=LENGTH + 1)
-PLAIN_WAY = 12  # sentences that the slow loop decodes
+ONE_BY_ONE = 12  # sentences that are decoded one by one
 
 
 class BookEncoder(transformer.TransformerEncoder):
-    """The encoder with the book's `key_dim`: every head as large as the embedding."""
+    """The encoder with the book's `key_dim`: every head has the full embedding size."""
 
-    def __init__(self, *sizes, **knobs):
-        super().__init__(*sizes, **knobs)
+    def __init__(self, *sizes, **options):
+        super().__init__(*sizes, **options)
         self.attention = keras.layers.MultiHeadAttention(self.num_heads, key_dim=self.embed_dim)
 
 
 class BookDecoder(transformer.TransformerDecoder):
-    """The decoder with the book's `key_dim`."""
+    """The decoder with the book's `key_dim`; it has no KV cache."""
 
-    def __init__(self, *sizes, **knobs):
-        super().__init__(*sizes, **knobs)
-        self.attention = keras.layers.MultiHeadAttention(self.num_heads, key_dim=self.embed_dim)
-        self.cross_attention = keras.layers.MultiHeadAttention(
-            self.num_heads, key_dim=self.embed_dim
-        )
+    def __init__(self, *sizes, **options):
+        super().__init__(*sizes, **options)
+        heads = self.num_heads
+        self.attention = keras.layers.MultiHeadAttention(heads, key_dim=self.embed_dim)
+        self.cross_attention = keras.layers.MultiHeadAttention(heads, key_dim=self.embed_dim)
 
 
-def transformer(size, kinds):
-    """Return notebook 05's model with these layers, and its way of writing."""
-    cells = define("05_transformer_translation", "transformer", "writer")
-    known = SimpleNamespace(PositionalEmbedding=transformer.PositionalEmbedding, **kinds)
-    cells["transformer"].__globals__.update(cfg=CFG, layers=known)
-    return cells["transformer"](size, size), cells["writer"]
+def build_transformer(vocabulary_size, encoder, decoder):
+    """Return notebook 05's model with these blocks, and its `writer`."""
+    cells = define("05_transformer_translation", "build_transformer", "writer")
+    blocks = SimpleNamespace(
+        PositionalEmbedding=transformer.PositionalEmbedding,
+        TransformerEncoder=encoder,
+        TransformerDecoder=decoder,
+    )
+    cells["build_transformer"].__globals__.update(cfg=CFG, transformer=blocks)
+    return cells["build_transformer"](vocabulary_size, vocabulary_size), cells["writer"]
 
 
 def train(name, model, data):
-    """Print the pace of one epoch, without what is compiled first, and return it."""
+    """Print and return the throughput of one epoch, after the model is compiled."""
     seq2seq.compile_seq2seq(model, 1e-3, 100)
-    model.fit(data.take(20), shuffle=False, verbose=0)
-    model.fit(data, shuffle=False, verbose=0)  # every group of lengths has been met
-    began = time.perf_counter()
+    model.fit(data, shuffle=False, verbose=0)  # traces every batch shape
+    start = time.perf_counter()
     model.fit(data, shuffle=False, verbose=0)
-    pace = TRAIN / (time.perf_counter() - began)
-    print(f"{name}: {pace:,.0f} training pairs/s")
-    return pace
+    throughput = TRAIN / (time.perf_counter() - start)
+    print(f"{name}: {throughput:,.0f} training pairs/s")
+    return throughput
 
 
 def one_by_one(name, model, vectorizers, texts, vocabulary):
     """Decode as the book does; return sentences per second."""
-    reader, speller = vectorizers
+    source_vectorizer, target_vectorizer = vectorizers
 
-    def write(text):
-        read = reader([text]).to_tensor(shape=(1, LENGTH))
+    def decode(text):
+        source = source_vectorizer([text]).to_tensor(shape=(1, LENGTH))
         words = [START_TOKEN]
-        for place in range(LENGTH):
-            # The vectorizer adds both marks; the second one stands where the next word will be.
-            written = speller([" ".join(words[1:])])[:, :LENGTH].to_tensor(shape=(1, LENGTH))
-            both = [read, written]
-            logits = model.predict(both, verbose=0) if name == "GRU" else np.asarray(model(both))
-            words.append(vocabulary[int(np.argmax(logits[0, place]))])
+        for position in range(LENGTH):
+            # The vectorizer adds [start] and [end]; [end] is at the position of the next word.
+            target = target_vectorizer([" ".join(words[1:])])[:, :LENGTH]
+            inputs = [source, target.to_tensor(shape=(1, LENGTH))]
+            if name == "GRU":
+                logits = model.predict(inputs, verbose=0)
+            else:
+                logits = np.asarray(model(inputs))
+            words.append(vocabulary[int(np.argmax(logits[0, position]))])
             if words[-1] == END_TOKEN:
                 break
 
-    write(texts[0])  # compiles
-    began = time.perf_counter()
-    for text in texts[:PLAIN_WAY]:
-        write(text)
-    return PLAIN_WAY / (time.perf_counter() - began)
+    decode(texts[0])  # compiles
+    start = time.perf_counter()
+    for text in texts[:ONE_BY_ONE]:
+        decode(text)
+    return ONE_BY_ONE / (time.perf_counter() - start)
 
 
 def main():
@@ -95,48 +100,34 @@ def main():
     notebook.banner(pairs)
     vectorizers = adapt_vectorizers(pairs.train, WORDS)
     vocabulary = [str(word) for word in vectorizers[1].get_vocabulary()]
-    source, target = (
-        vectorizer(texts)[:, : LENGTH + extra]
-        for vectorizer, texts, extra in zip(
-            vectorizers, (pairs.train.english, pairs.train.spanish), (0, 1), strict=True
-        )
-    )
+    source = vectorizers[0](pairs.train.english)[:, :LENGTH]
+    target = vectorizers[1](pairs.train.spanish)[:, : LENGTH + 1]
     test = vectorizers[0](pairs.test.english)[:, :LENGTH]
-    fixed = source.to_tensor(shape=(None, LENGTH)), target.to_tensor(shape=(None, LENGTH + 1))
-    padded = tf.data.Dataset.from_tensor_slices(fixed).shuffle(TRAIN, seed=0).batch(BATCH)
+    arrays = source.to_tensor(shape=(None, LENGTH)), target.to_tensor(shape=(None, LENGTH + 1))
+    padded = tf.data.Dataset.from_tensor_slices(arrays).shuffle(TRAIN, seed=0).batch(BATCH)
     padded = padded.map(lambda s, t: ((s, t[:, :-1]), t[:, 1:], t[:, 1:] != 0)).cache()
-    like = seq2seq.teacher_forcing_batches(source, target, BATCH, 0)
-    book = {"TransformerEncoder": BookEncoder, "TransformerDecoder": BookDecoder}
-    ours = {
-        "TransformerEncoder": transformer.TransformerEncoder,
-        "TransformerDecoder": transformer.TransformerDecoder,
-    }
+    bucketed = seq2seq.teacher_forcing_batches(source, target, BATCH, 0)
     for name in ("GRU", "Transformer"):
         keras.utils.set_random_seed(0)
         if name == "GRU":
-            slow, fast = (seq2seq.build_gru_seq2seq(WORDS, WORDS, 128, 256, 0.5) for _ in range(2))
-            writer = seq2seq.gru_decode_fns
+            slow = seq2seq.build_gru_seq2seq(WORDS, WORDS, 128, 256, 0.5)
+            fast = seq2seq.build_gru_seq2seq(WORDS, WORDS, 128, 256, 0.5)
+            begin, step = seq2seq.gru_decode_fns(fast)
         else:
-            (slow, _), (fast, writer) = transformer(WORDS, book), transformer(WORDS, ours)
-        paces = [
-            train(f"{name}, the book's settings", slow, padded),
-            train(f"{name}, ours", fast, like),
-        ]
-        naive = one_by_one(name, slow, vectorizers, pairs.test.english, vocabulary)
-        seq2seq.translate(
-            test[:256], *writer(fast), vocabulary, decoding.greedy_search, max_new_tokens=LENGTH
-        )
-        began = time.perf_counter()
-        seq2seq.translate(
-            test, *writer(fast), vocabulary, decoding.greedy_search, max_new_tokens=LENGTH
-        )
-        decoded = TEST / (time.perf_counter() - began)
-        print(
-            f"{name}: {naive:.1f} sentences/s one by one, {decoded:,.0f} with what is kept, in batches"
-        )
-        print(
-            f"{name}: ratio {paces[1] / paces[0]:.1f} in training, {decoded / naive:.0f} in decoding"
-        )
+            slow, _ = build_transformer(WORDS, BookEncoder, BookDecoder)
+            blocks = transformer.TransformerEncoder, transformer.TransformerDecoder
+            fast, writer = build_transformer(WORDS, *blocks)
+            begin, step = writer(fast)
+        book_throughput = train(f"{name}, the book's settings", slow, padded)
+        throughput = train(f"{name}, ours", fast, bucketed)
+        one = one_by_one(name, slow, vectorizers, pairs.test.english, vocabulary)
+        seq2seq.translate(test[:256], begin, step, vocabulary, max_new_tokens=LENGTH)  # traces
+        start = time.perf_counter()
+        seq2seq.translate(test, begin, step, vocabulary, max_new_tokens=LENGTH)
+        batched = TEST / (time.perf_counter() - start)
+        print(f"{name}: {one:.1f} sentences/s one by one, {batched:,.0f} with a cache, in batches")
+        ratio = throughput / book_throughput
+        print(f"{name}: ratio {ratio:.1f} in training, {batched / one:.0f} in decoding")
 
 
 if __name__ == "__main__":

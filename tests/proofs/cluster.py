@@ -1,9 +1,9 @@
-"""Prove that `make run` on a Ray cluster gives the numbers of this machine, whatever worker is lost.
+"""Prove that `make run` on a Ray cluster gives the numbers of a local run, whatever worker is lost.
 
-A cluster of two machines with one core each, which are processes of this one, runs notebooks with two
-seeds. While they run, one task's worker is killed, and later a whole machine. Then all must have been done,
-and with seed 0 the numbers must be those of the notebooks run here. About ten minutes: `python
-tests/proofs/cluster.py 01 03` takes these notebooks instead of 01 and 04.
+A cluster of two machines with one core each, which are processes of this one, runs notebooks with
+two seeds. While they run, one task's worker is killed, and later a whole machine. All notebooks
+must finish, and with seed 0 their numbers must be those of a local run. About ten minutes:
+`python tests/proofs/cluster.py 01 03` takes these notebooks instead of 01 and 04.
 """
 
 import os
@@ -19,64 +19,67 @@ from tests.proofs import common
 SEEDS = (0, 1)
 
 
-def run(numbers: list[str], place, **more: str) -> subprocess.Popen:
-    """Start what `make run` starts, in a copy of the project of its own."""
-    common.copy_project(place)
-    env = common.environment(place / "unused", TQDM_DISABLE="1") | more
+def run(numbers: list[str], folder, **more: str) -> subprocess.Popen:
+    """Start what `make run` starts, in a new copy of the project."""
+    common.copy_project(folder)
+    env = common.environment(folder / "unused", TQDM_DISABLE="1") | more
     del env["COMPANION_RUNS"]
     command = [sys.executable, "tools/run_notebooks.py", "--only", " ".join(numbers)]
     if more:
         command += ["--seeds", " ".join(map(str, SEEDS))]
     return subprocess.Popen(
-        command, cwd=place, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def summaries(place, numbers: list[str]) -> dict:
-    """Read what the notebooks left: numbers by seed and notebook."""
-    found = {}
+def summaries(folder, numbers: list[str]) -> dict:
+    """Read the summaries of the notebooks: numbers by seed and notebook."""
+    read = {}
     for seed in SEEDS:
-        runs = place / "build" / "quick" / (f"seed-{seed}" if seed else "") / "runs"
+        runs = folder / "build" / "quick" / (f"seed-{seed}" if seed else "") / "runs"
         for number in numbers:
             if (runs / common.notebook(number).stem / "summary.json").is_file():
-                found[seed, number] = common.summary(runs, number)["numbers"]
-    return found
+                read[seed, number] = common.summary(runs, number)["numbers"]
+    return read
 
 
 def kernels() -> list[psutil.Process]:
     """List the workers of Ray that have a notebook's kernel."""
-    found = []
+    workers = []
     for process in psutil.process_iter(["cmdline"]):
         if any("ipykernel" in word for word in process.info["cmdline"] or ()):
             parent = process.parent()
             if parent and parent.name().startswith("ray::"):
-                found.append(parent)
-    return found
+                workers.append(parent)
+    return workers
 
 
 def wait_for_kernels(count: int, process: subprocess.Popen) -> list[psutil.Process]:
-    """Wait until so many notebooks run on the cluster, or all is over."""
-    while len(found := kernels()) < count and process.poll() is None:
+    """Wait until `count` notebooks run on the cluster, or all have ended."""
+    while len(workers := kernels()) < count and process.poll() is None:
         time.sleep(0.5)
-    return found
+    return workers
 
 
 def main() -> int:
-    """Run here, run there with losses, compare."""
+    """Run locally, run on the cluster with losses, compare."""
     from ray.cluster_utils import Cluster
 
-    began, numbers = time.perf_counter(), sys.argv[1:] or ["01", "04"]
-    here, there = common.fresh("cluster", "here"), common.fresh("cluster", "there")
-    process = run(numbers, here)
+    began = time.perf_counter()
+    numbers = sys.argv[1:] or ["01", "04"]
+    local_folder = common.fresh("cluster", "local")
+    cluster_folder = common.fresh("cluster", "cluster")
+    process = run(numbers, local_folder)
     process.communicate()
     cluster = Cluster(
         initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
     )
-    # With addresses of their own: the one who asks must not sit on the machine that is lost.
+    # They have addresses of their own: this process must not belong to the machine that is lost.
     machines = [
-        cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{place}") for place in (2, 3)
+        cluster.add_node(num_cpus=1, node_ip_address=f"127.0.0.{number}") for number in (2, 3)
     ]
-    process, lost = run(numbers, there, RAY_ADDRESS=cluster.address), []
+    process = run(numbers, cluster_folder, RAY_ADDRESS=cluster.address)
+    lost = []
     for worker in wait_for_kernels(2, process)[:1]:
         time.sleep(15)
         os.kill(worker.pid, signal.SIGKILL)
@@ -86,28 +89,28 @@ def main() -> int:
         time.sleep(15)
         cluster.remove_node(machines[0], allow_graceful=False)
         lost.append("a machine of the two, while its notebook ran")
-    said, _ = process.communicate()
-    print(said[-3_000:])
+    output, _ = process.communicate()
+    print(output[-3_000:])
     cluster.shutdown()
-    alone, found, rows = summaries(here, numbers), summaries(there, numbers), []
+    local = summaries(local_folder, numbers)
+    remote = summaries(cluster_folder, numbers)
+    rows = []
     for seed in SEEDS:
         for number in numbers:
-            numbers_there = found.get((seed, number))
-            different = (
-                common.differences(alone[0, number], numbers_there) if numbers_there else ["all"]
-            )
+            values = remote.get((seed, number))
+            different = common.differences(local[0, number], values) if values else ["all"]
             if seed == 0:
-                result = "differs" if different else "as here"
+                result = "differs" if different else "as locally"
             else:  # another seed must change something, or it had no effect
                 result = "differs from seed 0" if different else "as seed 0"
-            good = numbers_there and result in ("as here", "differs from seed 0")
+            good = values and result in ("as locally", "differs from seed 0")
             rows.append(
                 {
                     "notebook": common.notebook(number).stem,
                     "seed": seed,
                     "killed meanwhile": "; ".join(lost),
                     "numbers": result,
-                    "lost": "nothing" if good else "numbers" if numbers_there else "the notebook",
+                    "lost": "nothing" if good else "numbers" if values else "the notebook",
                 }
             )
     if len(lost) < 2:

@@ -1,6 +1,6 @@
-"""What the proofs share: notebooks run in kernels that may be killed, small disks, and how results are read.
+"""Helpers of the proofs: notebooks in kernels that may be killed, small disks, reading of results.
 
-What is proved belongs to the scripts beside this one; pytest collects none of them.
+The proofs themselves are the other scripts of this folder; pytest collects none of them.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from utils import settings
 ROOT = settings.ROOT
 WORK = ROOT / "build" / "proofs"
 MARK = "# NBVAL_CHECK_OUTPUT"  # begins the cells whose output is the same on every machine
-# Whatever tries to reach out fails at once, except on this machine.
+# Every connection fails at once, except to this machine.
 NO_NETWORK = dict.fromkeys(
     ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
 ) | dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
@@ -43,14 +43,14 @@ def notebooks() -> list[Path]:
 
 
 def environment(runs: Path, **more: str) -> dict[str, str]:
-    """Make the environment of a quick notebook on samples, offline, that leaves what it makes in `runs`."""
-    kept = {
+    """Make the environment of a quick notebook on samples, offline, that writes to `runs`."""
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("COMPANION", "WANDB"))
     }
-    ours = {"COMPANION_PROFILE": "quick", "COMPANION_DATA": "sample", "WANDB_MODE": "offline"}
-    return kept | NO_NETWORK | ours | {"COMPANION_RUNS": str(runs), "PYTHONPATH": ""} | more
+    chosen = {"COMPANION_PROFILE": "quick", "COMPANION_DATA": "sample", "WANDB_MODE": "offline"}
+    return inherited | NO_NETWORK | chosen | {"COMPANION_RUNS": str(runs), "PYTHONPATH": ""} | more
 
 
 class Kernel:
@@ -62,9 +62,9 @@ class Kernel:
         self.notebook = nbformat.read(path, as_version=4)
         self.cells = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
         for cell in self.cells:
-            cell.outputs, cell.execution_count = [], None
-        where = str(folder or path.parent)
-        resources = {"metadata": {"path": where}}
+            cell.outputs = []
+            cell.execution_count = None
+        resources = {"metadata": {"path": str(folder or path.parent)}}
         self.client = NotebookClient(
             self.notebook,
             timeout=timeout,
@@ -90,33 +90,33 @@ class Kernel:
         return self.client.resources["metadata"]["path"]
 
     def run(self, cell, times: int = 1) -> list[str]:
-        """Execute a cell and return what it said, once for each time.
+        """Execute a cell and return its text, once for each time.
 
         Raises:
             nbclient.exceptions.CellExecutionError: the cell raised.
             nbclient.exceptions.DeadKernelError: the kernel died.
         """
         number = self.notebook.cells.index(cell)
-        return [said(self.client.execute_cell(cell, number)) for _ in range(times)]
+        return [cell_text(self.client.execute_cell(cell, number)) for _ in range(times)]
 
     def hidden(self, source: str) -> str:
-        """Execute code that is no cell of the notebook, and return what it said."""
+        """Execute code that is no cell of the notebook, and return its text."""
         cell = nbformat.v4.new_code_cell(source)
         self.notebook.cells.append(cell)
         try:
-            return said(self.client.execute_cell(cell, len(self.notebook.cells) - 1))
+            return cell_text(self.client.execute_cell(cell, len(self.notebook.cells) - 1))
         finally:
             self.notebook.cells.pop()
 
 
 def stored(number: str) -> dict[str, str]:
-    """Return what the notebook's file says that its marked cells print, by cell id."""
+    """Return the text stored in the notebook's file for its marked cells, by cell id."""
     cells = nbformat.read(notebook(number), as_version=4).cells
-    return {cell.id: said(cell) for cell in cells if cell.source.startswith(MARK)}
+    return {cell.id: cell_text(cell) for cell in cells if cell.source.startswith(MARK)}
 
 
-def said(cell) -> str:
-    """Return all that a cell wrote that is text: printed, or shown as plain text."""
+def cell_text(cell) -> str:
+    """Return all text among the outputs of a cell: printed, or shown as plain text."""
     parts = []
     for output in cell.outputs:
         data = output.get("data", {})
@@ -131,22 +131,23 @@ def run_notebook(
     relief: str | None = None,
     **more,
 ) -> str:
-    """Run a notebook to its end and return what its cells said.
+    """Run a notebook to its end and return the text of its cells.
 
     Args:
         number: first letters of the notebook's name.
-        env: of its kernel.
-        before: code that is no cell of it, by the number of the code cell in front of which it runs.
-        relief: code that does what the line of a cell which stopped asks for; the cell is then run again.
+        env: environment of its kernel.
+        before: additional code, by the number of the code cell before which it runs.
+        relief: code that does what the message of a failed cell asks for; the cell then runs again.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised, and no relief helped.
     """
     text = []
-    with Kernel(notebook(number), env, **more) as kernel:
-        for place, cell in enumerate(kernel.cells):
-            if place in (before or {}):
-                kernel.hidden(before[place])
+    path = notebook(number)
+    with Kernel(path, env, **more) as kernel:
+        for number, cell in enumerate(kernel.cells):
+            if number in (before or {}):
+                kernel.hidden(before[number])
             try:
                 text += kernel.run(cell)
             except CellExecutionError as error:
@@ -161,44 +162,44 @@ def run_notebook(
 
 
 def summary(runs: Path, number: str) -> dict:
-    """Read what a notebook left in its summary.json: "headline", "data" and "numbers"."""
+    """Read the summary.json of a notebook: "headline", "data" and "numbers"."""
     path = runs / notebook(number).stem / "summary.json"
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 class NotPermitted(Exception):
-    """This machine does not let us mount a file system."""
+    """This machine does not allow us to mount a file system."""
 
 
 @contextmanager
 def disk(megabytes: float | None = None, read_only: Path | None = None):
-    """Give a small disk of its own, in memory, or a folder's copy on one that cannot be written.
+    """Mount a small disk in memory, or a read-only one with a copy of a folder.
 
     Args:
         megabytes: its size.
-        read_only: the folder whose content is copied to it before it is made read-only.
+        read_only: the folder whose content is copied before the disk is made read-only.
 
     Raises:
         NotPermitted: mounting needs Linux and root.
     """
-    place = Path(tempfile.mkdtemp(prefix="proof-disk-"))
+    folder = Path(tempfile.mkdtemp(prefix="proof-disk-"))
     size = f"size={int((megabytes or 2_000) * 2**20)}"
-    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
-        place.rmdir()
+        folder.rmdir()
         raise NotPermitted("a small disk needs Linux and root")
     try:
         if read_only is not None:
-            shutil.copytree(read_only, place, dirs_exist_ok=True)
-            subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
-        yield place
+            shutil.copytree(read_only, folder, dirs_exist_ok=True)
+            subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        yield folder
     finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-        place.rmdir()
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        folder.rmdir()
 
 
 def fill(folder: Path) -> Path:
-    """Write a file until nothing more fits beside it."""
+    """Write a file until the disk is full."""
     path = folder / "filler"
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while True:
@@ -208,7 +209,7 @@ def fill(folder: Path) -> Path:
 
 
 def fresh(*parts: str | Path) -> Path:
-    """Make an empty folder below build/proofs, or where an absolute path says."""
+    """Make an empty folder below build/proofs, or at an absolute path."""
     folder = WORK.joinpath(*parts)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -231,7 +232,7 @@ def digest(value) -> str:
 
 
 def report(title: str, rows: list[dict], began: float) -> int:
-    """Print what was tried and what was lost; return 1 if anything was, or nothing tried, for `sys.exit`.
+    """Print a table of losses; return 1, for `sys.exit`, if there is one or nothing was tried.
 
     Args:
         title: of the table.
@@ -247,7 +248,7 @@ def report(title: str, rows: list[dict], began: float) -> int:
     return int(bool(failed) or not rows)
 
 
-# What a clock or a counter of this machine decides; two runs need not agree in it.
+# Names of what depends on time; two runs need not agree in it.
 CLOCK = re.compile(
     r"second|pace|per s\b|/s\b|times.as.(fast|long)|\bms\b|took|speed", re.IGNORECASE
 )
@@ -259,23 +260,24 @@ TIMES = (
 
 
 def differences(one: dict, other: dict) -> list[str]:
-    """Name the numbers of two summaries that differ; those whose name speaks of time may."""
+    """Name the numbers of two summaries that differ, but for those that are named after time."""
     names = sorted(set(one) | set(other))
     return [name for name in names if not CLOCK.search(name) and one.get(name) != other.get(name)]
 
 
 def timeless(text: str) -> list[str]:
-    """Return the lines of a cell's text with what a clock decides replaced.
+    """Return the lines of a cell's text with what depends on time replaced.
 
-    That is: a number with a unit of time, "12 times as fast", the name of a W&B run, and in a table every
-    column (or, where the first column names what is counted, row) whose heading speaks of time.
+    That is: a number with a unit of time, "12 times as fast", the name of a W&B run, and every
+    column of a table (or row, where the first column names what is measured) named after time.
     """
-    lines, columns = [], []
-    every = text.splitlines()
-    for place, line in enumerate(every):
-        rule = every[place + 1] if place + 1 < len(every) else ""
+    lines = []
+    columns = []
+    originals = text.splitlines()
+    for number, line in enumerate(originals):
+        rule = originals[number + 1] if number + 1 < len(originals) else ""
         if re.fullmatch(r"-+(  +-+)*", rule.strip()) and line.strip():
-            # A table's head stands on dashes as wide as its columns.
+            # Below the head of a table are dashes as wide as its columns.
             spans = [match.span() for match in re.finditer(r"-+", rule)]
             columns = [span for span in spans if CLOCK.search(line[span[0] : span[1]])]
         elif not line.strip():

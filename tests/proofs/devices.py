@@ -1,8 +1,8 @@
-"""Prove that one setting, COMPANION_DEVICES, trains a model on several devices with the same result.
+"""Prove that one setting, COMPANION_DEVICES, trains on several devices with the same result.
 
-Two parts of the CPU stand in for two GPUs. The reviews encoder and the translator train on both and on one:
-from the same start and on the same batches they must go the same way. Then notebooks 03 and 05 run in the
-quick profile on two. About nine minutes: `python tests/proofs/devices.py`.
+Two parts of the CPU stand in for two GPUs. The reviews encoder and the translator train on one and
+on both, from the same start and on the same batches, and must agree. Then notebooks 03 and 05 run
+in the quick profile on two. About nine minutes: `python tests/proofs/devices.py`.
 """
 
 import json
@@ -14,7 +14,7 @@ import time
 from tests.proofs import common
 from utils import notebook, settings
 
-LENGTH, WORDS, DIM, BATCH, EPOCHS = 12, 40, 16, 16, 2
+LENGTH, VOCAB_SIZE, EMBED_DIM, BATCH_SIZE, EPOCHS = 12, 40, 16, 16, 2
 
 
 def train(kind: str, even: bool, kill: int | None = None) -> dict:
@@ -22,8 +22,8 @@ def train(kind: str, even: bool, kill: int | None = None) -> dict:
 
     Args:
         kind: "encoder", of notebook 03, or "translator", of notebook 05.
-        even: whether both devices get as many real words and rows of every batch; if not, lengths vary, the
-            last batch is odd, and the batches are shuffled.
+        even: whether both devices get equally many tokens and rows of every batch; if not, lengths
+            vary, the last batch is odd, and the batches are shuffled.
         kill: the epoch after which the process dies, or None.
 
     Returns:
@@ -37,27 +37,28 @@ def train(kind: str, even: bool, kill: int | None = None) -> dict:
     from utils.callbacks import resume_callbacks
     from utils.models import seq2seq, transformer
 
-    random = np.random.default_rng(0)
-    lengths = np.full(128, LENGTH) if even else random.integers(3, LENGTH + 1, 121)
-    tokens = tf.RaggedTensor.from_row_lengths(random.integers(4, WORDS, lengths.sum()), lengths)
+    rng = np.random.default_rng(0)
+    lengths = np.full(128, LENGTH) if even else rng.integers(3, LENGTH + 1, 121)
+    ids = rng.integers(4, VOCAB_SIZE, lengths.sum())
+    tokens = tf.RaggedTensor.from_row_lengths(ids, lengths)
     keras.utils.set_random_seed(0)
-    read = keras.Input((None,), dtype="int64")
-    encoded = transformer.TransformerEncoder(DIM, DIM, 2)(
-        transformer.PositionalEmbedding(LENGTH, WORDS, DIM)(read)
+    source = keras.Input((None,), dtype="int64")
+    encoded = transformer.TransformerEncoder(EMBED_DIM, EMBED_DIM, 2)(
+        transformer.PositionalEmbedding(LENGTH, VOCAB_SIZE, EMBED_DIM)(source)
     )
     seed = None if even else 3
     if kind == "encoder":
         pooled = keras.layers.GlobalAveragePooling1D()(encoded)
-        model = keras.Model(read, keras.layers.Dense(1, activation="sigmoid")(pooled))
+        model = keras.Model(source, keras.layers.Dense(1, activation="sigmoid")(pooled))
         model.compile(keras.optimizers.Adam(1e-2), "binary_crossentropy", metrics=["accuracy"])
         labels = (tokens == 7).to_tensor().numpy().any(axis=1).astype("uint8")
-        data = bucket_by_length(tokens, labels, BATCH, seed)
+        data = bucket_by_length(tokens, labels, BATCH_SIZE, seed)
     else:
-        written = keras.Input((None,), dtype="int64")
-        vectors = transformer.PositionalEmbedding(LENGTH, WORDS, DIM)(written)
-        decoded = transformer.TransformerDecoder(DIM, DIM, 2)(vectors, encoded)
-        model = keras.Model([read, written], keras.layers.Dense(WORDS)(decoded))
-        data = seq2seq.teacher_forcing_batches(tokens, tokens[:, ::-1], BATCH, seed)
+        target = keras.Input((None,), dtype="int64")
+        vectors = transformer.PositionalEmbedding(LENGTH, VOCAB_SIZE, EMBED_DIM)(target)
+        decoded = transformer.TransformerDecoder(EMBED_DIM, EMBED_DIM, 2)(vectors, encoded)
+        model = keras.Model([source, target], keras.layers.Dense(VOCAB_SIZE)(decoded))
+        data = seq2seq.teacher_forcing_batches(tokens, tokens[:, ::-1], BATCH_SIZE, seed)
         seq2seq.compile_seq2seq(model, 1e-2, EPOCHS * len(data))
     calls = resume_callbacks(f"{kind} {even}", depends_on={}, data=data, monitor=None)
     if kill is not None:
@@ -75,7 +76,7 @@ def train(kind: str, even: bool, kill: int | None = None) -> dict:
 
 
 def elsewhere(devices: int, jobs: list[list], runs) -> list[dict]:
-    """Do some trainings in a process of its own that has so many devices; a kill ends it early."""
+    """Run trainings in a new process with that many devices; a kill ends it early."""
     command = [sys.executable, "-m", "tests.proofs.devices", "child", json.dumps(jobs)]
     env = common.environment(runs, COMPANION_DEVICES=str(devices), PYTHONPATH=str(common.ROOT))
     done = subprocess.run(command, cwd=common.ROOT, env=env, capture_output=True, text=True)
@@ -86,7 +87,7 @@ def elsewhere(devices: int, jobs: list[list], runs) -> list[dict]:
 
 
 def apart(one: dict, other: dict) -> float:
-    """Return the largest relative distance between the losses of two trainings, and of their weights."""
+    """Return the largest relative distance between losses and weights of two trainings."""
     pairs = [*zip(one["losses"], other["losses"], strict=True), (one["weights"], other["weights"])]
     return max(abs(a - b) / abs(a) for a, b in pairs)
 
@@ -98,7 +99,8 @@ def main() -> int:
         for job in json.loads(sys.argv[2]):
             print(json.dumps(train(*job)), flush=True)
         return 0
-    began, rows = time.perf_counter(), []
+    start = time.perf_counter()
+    rows = []
     kinds = ("encoder", "translator")
     even, odd = ([[kind, is_even] for kind in kinds] for is_even in (True, False))
     one = elsewhere(1, even + odd, common.fresh("devices", "one"))
@@ -113,11 +115,11 @@ def main() -> int:
         rows.append(
             {"what": f"{kind}, equal shares", "one against two": f"{distance:.1e}", "lost": lost}
         )
-    for place, kind in enumerate(kinds):
+    for number, kind in enumerate(kinds):
         runs = common.fresh("devices", "cut")
         elsewhere(2, [[kind, False, 1]], runs)
         (resumed,) = elsewhere(2, [[kind, False]], runs)
-        distance = apart(two[2 + place], resumed)
+        distance = apart(two[2 + number], resumed)
         rows.append(
             {
                 "what": f"{kind}, two devices, shuffled, killed and resumed",
@@ -126,20 +128,20 @@ def main() -> int:
             }
         )
     for number in ("03", "05"):
-        found = {}
+        headlines = {}
         for devices in (1, 2):
             runs = common.fresh("devices", number, str(devices))
             env = common.environment(runs, COMPANION_DEVICES=str(devices))
             common.run_notebook(number, env)
-            found[devices] = common.summary(runs, number)["headline"]
+            headlines[devices] = common.summary(runs, number)["headline"]
         rows.append(
             {
                 "what": f"notebook {number}",
-                "one against two": f"{found[1]}\n{found[2]}",
+                "one against two": f"{headlines[1]}\n{headlines[2]}",
                 "lost": "nothing",
             }
         )
-    return common.report("One device against two", rows, began)
+    return common.report("One device against two", rows, start)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Prove that a kernel killed without warning loses nothing: same epochs, logged once, same results.
 
-Each notebook runs once undisturbed. Then its kernel is killed at random moments of the time in which it
-trains (or makes pictures), each time begun again from the top, and at last left in peace. Four minutes a
-notebook: `python tests/proofs/kills.py 01 02` takes some of them, `KILLS=5` changes how often.
+Each notebook runs once undisturbed. Then it runs again from the top, several times, and its kernel
+is killed at a random moment while it trains (or generates images); the last run is not killed. Four
+minutes a notebook: `python tests/proofs/kills.py 01 02` proves some of them, `KILLS=5` changes how
+often a kernel is killed.
 """
 
 import json
@@ -26,17 +27,17 @@ KILLS = int(os.environ.get("KILLS", "3"))
 
 
 def states(runs: Path) -> dict[str, int]:
-    """Return how many epochs each training has on disk, and 1 for each picture."""
-    found = {}
+    """Return how many epochs each training has on disk, and 1 for each image."""
+    epochs = {}
     for path in sorted(runs.glob("*/models/*.npz")):
         with np.load(path, allow_pickle=False) as saved:
-            found[path.stem] = json.loads(str(saved["past"]))["epochs"]
-    return found | {str(path.relative_to(runs)): 1 for path in runs.glob("*/pictures/*/*.png")}
+            epochs[path.stem] = json.loads(str(saved["past"]))["epochs"]
+    return epochs | {str(path.relative_to(runs)): 1 for path in runs.glob("*/pictures/*/*.png")}
 
 
 def logged(runs: Path) -> Counter:
-    """Count how often each epoch of each training stands in the W&B logs, by name, epoch and loss."""
-    found = Counter()
+    """Count how often the W&B logs have each epoch of each training, by name, epoch, losses."""
+    counts = Counter()
     for folder in sorted(runs.glob("*/wandb/offline-run-*")):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, env=common.environment(runs))
@@ -46,26 +47,27 @@ def logged(runs: Path) -> Counter:
             item = record.get("history", {}).get("item", {})
             if "epoch/epoch" in item:
                 losses = tuple(item.get(f"epoch/{key}") for key in ("loss", "val_loss"))
-                found[names[0], item["epoch/epoch"], losses] += 1
-    return found
+                counts[names[0], item["epoch/epoch"], losses] += 1
+    return counts
 
 
 def undisturbed(path: Path, runs: Path) -> list[tuple[int, float]]:
-    """Run a notebook in peace; return the cells that train or make pictures, with their seconds."""
-    cells, before = [], {}
+    """Run a notebook; return the cells that train or generate images, with their seconds."""
+    cells = []
+    before = {}
     with common.Kernel(path, common.environment(runs)) as kernel:
         for number, cell in enumerate(kernel.cells):
-            began = time.perf_counter()
+            start = time.perf_counter()
             kernel.run(cell)
             after = states(runs)
             if after != before:
-                cells.append((number, time.perf_counter() - began))
+                cells.append((number, time.perf_counter() - start))
             before = after
     return cells
 
 
 def killed(path: Path, runs: Path, at: tuple[int, float]) -> str | None:
-    """Run a notebook from the top and kill its kernel some seconds after a cell began; say when it died."""
+    """Run a notebook and kill its kernel some seconds after a cell began; return where it died."""
     number = 0
     try:
         with common.Kernel(path, common.environment(runs)) as kernel:
@@ -95,13 +97,14 @@ def prove(number: str) -> dict:
     path = common.notebook(number)
     whole, cut = (common.fresh("kills", number, kind) for kind in ("whole", "cut"))
     cells = undisturbed(path, whole)
-    draw, deaths = random.Random(number), []
+    rng = random.Random(number)
+    deaths = []
     # In order, so that every kill meets a training which no earlier one has let finish.
-    for share in sorted(draw.random() for _ in range(KILLS)):
+    for share in sorted(rng.random() for _ in range(KILLS)):
         death = killed(path, cut, moment(cells, share))
         deaths.append(death or "came too late")
         print(
-            f"{path.stem}: killed in {death}, {sum(states(cut).values())} epochs or pictures",
+            f"{path.stem}: killed in {death}, {sum(states(cut).values())} epochs or images",
             flush=True,
         )
     common.run_notebook(number, common.environment(cut))
@@ -109,10 +112,11 @@ def prove(number: str) -> dict:
 
 
 def compare(number: str, whole: Path, cut: Path, deaths: list[str]) -> dict:
-    """Say what a notebook lost that was killed; all trainings, logs and numbers count."""
+    """Return what a killed notebook lost of its trainings, logs and numbers."""
     lost = []
-    expected, found = common.summary(whole, number), common.summary(cut, number)
-    different = common.differences(expected["numbers"], found["numbers"])
+    expected = common.summary(whole, number)
+    actual = common.summary(cut, number)
+    different = common.differences(expected["numbers"], actual["numbers"])
     if different:
         lost.append(f"numbers {different}")
     if (ours := states(cut)) != (theirs := states(whole)):
@@ -128,19 +132,20 @@ def compare(number: str, whole: Path, cut: Path, deaths: list[str]) -> dict:
         "in": ", ".join(landed),
         "trainings": len(list(whole.glob("*/models/*.npz"))),
         "epochs logged": sum(whole_log.values()),
-        "result": found["headline"],
+        "result": actual["headline"],
         "lost": "; ".join(lost) or "nothing",
     }
 
 
 def main() -> int:
     """Prove the notebooks that are named, or all."""
-    began, rows = time.perf_counter(), []
+    start = time.perf_counter()
+    rows = []
     for number in sys.argv[1:] or [path.name[:2] for path in common.notebooks()]:
         rows.append(prove(number))
         print(rows[-1], flush=True)
         shutil.rmtree(common.WORK / "kills" / number, ignore_errors=True)
-    return common.report("Kernels killed at random moments", rows, began)
+    return common.report("Kernels killed at random moments", rows, start)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Prove that all notebooks pass with the newest versions and with Colab's, and the layers with JAX too.
+"""Prove that all notebooks pass with the newest versions and with Colab's, and layers with JAX.
 
-Each kind of version gets an environment of its own below build/proofs/versions, made once (two minutes). On
-the stand-in for Colab the set-up cell runs as it does there: a `google.colab` module is loaded, the project
-is not on the path, and its repository is a copy of this folder. About 13 minutes a kind:
-`python tests/proofs/versions.py colab 01 02` takes one of newest, colab and jax, and some notebooks.
+Each kind of version has an environment of its own below build/proofs/versions, made once (two
+minutes). In the stand-in for Colab the set-up cell runs as on Colab: a `google.colab` module is
+loaded, the project is not on the path, and its repository is a copy of this folder. About 13
+minutes a kind: `python tests/proofs/versions.py colab 01 02` takes one of newest, colab and jax,
+and some notebooks.
 """
 
 import os
@@ -28,18 +29,18 @@ COLAB = {
     "ipywidgets": "7.7.1",
 }
 TOOLS = ["ipykernel", "nbclient", "nbformat", "pytest", "scikit-learn", "psutil", "tabulate", "pip"]
-JAX = ["layers", "decoding", "translation", "notebook_code", "vae_notebook"]
+JAX = ["transformer", "decoding", "seq2seq", "text", "notebook_code", "vae_notebook"]
 FOLDER = common.WORK / "versions"
 
 
 def interpreter(wanted: str) -> str:
-    """Find a Python of a version such as "3.13": the one that `PYTHON` names, or one on this machine."""
+    """Find a Python of a version such as "3.13": that of the variable `PYTHON`, or any other."""
     homes = sorted(Path.home().glob(f".pyenv/versions/{wanted}*/bin/python"))
-    for place in (os.environ.get("PYTHON"), shutil.which(f"python{wanted}"), *map(str, homes)):
-        if place:
-            told = subprocess.run([place, "--version"], capture_output=True, text=True)
-            if told.stdout.startswith(f"Python {wanted}."):
-                return place
+    for path in (os.environ.get("PYTHON"), shutil.which(f"python{wanted}"), *map(str, homes)):
+        if path:
+            answer = subprocess.run([path, "--version"], capture_output=True, text=True)
+            if answer.stdout.startswith(f"Python {wanted}."):
+                return path
     sys.exit(f"Python {wanted} is needed: name it, PYTHON=/path/to/python{wanted}")
 
 
@@ -64,10 +65,10 @@ def environment(kind: str) -> Path:
 
 
 def make_colab(python: Path) -> dict[str, str]:
-    """Make the stand-in for Colab; return what the kernel's environment needs for it.
+    """Make the stand-in for Colab; return the variables that the kernel needs for it.
 
-    Its `google.colab` is loaded before any cell, as there; an address on GitHub leads to a copy of the files
-    of this folder that git knows or would add.
+    Its `google.colab` is loaded before any cell, as on Colab; an address on GitHub leads to a copy
+    of the files of this folder that git tracks or would add.
     """
     (site,) = (python.parent.parent / "lib").glob("python*/site-packages")
     (site / "google" / "colab").mkdir(parents=True, exist_ok=True)
@@ -92,26 +93,26 @@ def versions(python: Path) -> dict[str, str]:
     return dict(line.split("==", 1) for line in done.stdout.splitlines() if "==" in line)
 
 
-def run_inside(kind: str, number: str) -> int:
-    """Run a notebook with the Python that runs this; print what went wrong, and return 1 if anything did."""
-    path = common.notebook(number)
-    folder = common.fresh("versions", "content", kind, number) if kind == "colab" else path.parent
+def run_inside(kind: str, notebook: str) -> int:
+    """Run a notebook with this Python; print what went wrong, and return 1 if anything did."""
+    path = common.notebook(notebook)
+    folder = common.fresh("versions", "content", kind, notebook) if kind == "colab" else path.parent
     more = {name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG")}
-    env = common.environment(common.fresh("versions", "runs", kind, number), **more)
-    stored = common.stored(number)
+    env = common.environment(common.fresh("versions", "runs", kind, notebook), **more)
+    stored = common.stored(notebook)
     with common.Kernel(path, env, folder=folder) as kernel:
-        for place, cell in enumerate(kernel.cells):
+        for number, cell in enumerate(kernel.cells, 1):
             if kind == "colab":
                 cell.source = cell.source.replace('REPOSITORY = ""', 'REPOSITORY = "reader/films"')
             try:
                 (text,) = kernel.run(cell)
             except CellExecutionError as error:
-                print(f"cell {place + 1}: {error.ename}: {error.evalue}"[:300])
+                print(f"cell {number}: {error.ename}: {error.evalue}"[:300])
                 return 1
             if text != stored.get(cell.id, text):
-                print(f"cell {place + 1} prints something else: {text[:200]!r}")
+                print(f"cell {number} prints something else: {text[:200]!r}")
                 return 1
-    print(common.summary(Path(env["COMPANION_RUNS"]), number)["headline"])
+    print(common.summary(Path(env["COMPANION_RUNS"]), notebook)["headline"])
     return 0
 
 
@@ -131,7 +132,7 @@ def outside(kind: str, numbers: list[str]) -> list[dict]:
         began = time.perf_counter()
         command = [str(python), "-m", "tests.proofs.versions", "inside", kind, number]
         done = subprocess.run(command, cwd=common.ROOT, env=env, capture_output=True, text=True)
-        said = (done.stdout.strip() or done.stderr.strip()[-300:]).splitlines()[-1:]
+        last_line = (done.stdout.strip() or done.stderr.strip()[-300:]).splitlines()[-1:]
         row = {
             "versions": kind,
             "what": f"notebook {number}",
@@ -139,7 +140,10 @@ def outside(kind: str, numbers: list[str]) -> list[dict]:
         }
         rows.append(
             row
-            | {"result": "".join(said), "lost": "the notebook" if done.returncode else "nothing"}
+            | {
+                "result": "".join(last_line),
+                "lost": "the notebook" if done.returncode else "nothing",
+            }
         )
         print(rows[-1], flush=True)
     changed = {name for name, version in versions(python).items() if before.get(name) != version}
@@ -165,14 +169,14 @@ def jax() -> list[dict]:
         command = [str(python), "-m", "pytest", *plain, f"tests/test_{name}.py"]
         env = os.environ | {"KERAS_BACKEND": "jax", "PYTHONPATH": str(common.ROOT)}
         done = subprocess.run(command, cwd=common.ROOT, env=env, capture_output=True, text=True)
-        said = done.stdout.strip().splitlines()[-1:]
+        last_line = done.stdout.strip().splitlines()[-1:]
         row = {
             "versions": "jax",
             "what": f"tests/test_{name}.py",
             "seconds": f"{time.perf_counter() - began:.0f}",
         }
         rows.append(
-            row | {"result": "".join(said), "lost": "tests" if done.returncode else "nothing"}
+            row | {"result": "".join(last_line), "lost": "tests" if done.returncode else "nothing"}
         )
         print(rows[-1], flush=True)
     return rows

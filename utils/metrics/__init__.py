@@ -1,19 +1,29 @@
-"""What is measured: translations, generated images, and the intervals of both."""
+"""What is measured: translations, generated images, and the uncertainty of both."""
 
 from utils.metrics.images import kernel_distance
+from utils.metrics.intervals import (
+    bootstrap_interval,
+    paired_difference_interval,
+    proportion_interval,
+    t_interval,
+)
 from utils.metrics.text import (
-    NearestSource,
     baseline_scores,
     bleu_by_length,
     bleu_chrf,
     group_references,
+    nearest_translations,
 )
 
 __all__ = [
-    "NearestSource",
     "baseline_scores",
     "bleu_by_length",
     "bleu_chrf",
+    "bootstrap_interval",
     "group_references",
     "kernel_distance",
+    "nearest_translations",
+    "paired_difference_interval",
+    "proportion_interval",
+    "t_interval",
 ]

@@ -10,119 +10,130 @@ from utils.text import standardize_source
 
 def group_references(pairs) -> dict[str, list[str]]:
     """Gather all translations of each English sentence, in the order of the pairs."""
-    found = defaultdict(list)
+    references = defaultdict(list)
     for english, spanish in zip(pairs.english, pairs.spanish, strict=True):
-        found[english].append(spanish)
-    return dict(found)
+        references[english].append(spanish)
+    return dict(references)
 
 
 def bleu_chrf(translations: list[str], references: list[list[str]]) -> dict[str, float]:
-    """Score sentences against all the translations that people gave, upper and lower case alike.
+    """Score translations against all their references, without regard to case.
 
-    BLEU counts n-grams of words that some reference has (Papineni et al. 2002), chrF those of letters
-    (Popović 2015), both as sacrebleu computes them (Post 2018); 100 is a perfect match.
+    BLEU counts the n-grams of words that a reference has too (Papineni et al. 2002), chrF the
+    n-grams of characters (Popović 2015), both as sacrebleu computes them (Post 2018); 100 is a
+    perfect match.
 
     Args:
-        translations: one for each sentence.
-        references: the accepted translations of each, at least one.
+        translations: one per sentence.
+        references: the accepted translations of each sentence, at least one.
 
     Returns:
         {"BLEU": 0 to 100, "chrF": 0 to 100}.
     """
     import sacrebleu
 
-    most = max(map(len, references))
-    streams = [
-        [row[place] if place < len(row) else None for row in references] for place in range(most)
-    ]
+    # sacrebleu takes "streams": the first reference of every sentence, then the second, and so on.
+    streams = []
+    for position in range(max(map(len, references))):
+        streams.append([row[position] if position < len(row) else None for row in references])
+    lower_translations = [text.lower() for text in translations]
+    lower_streams = [[text and text.lower() for text in stream] for stream in streams]
     return {
         "BLEU": sacrebleu.corpus_bleu(translations, streams, lowercase=True).score,
-        "chrF": sacrebleu.corpus_chrf([t.lower() for t in translations], _lower(streams)).score,
+        "chrF": sacrebleu.corpus_chrf(lower_translations, lower_streams).score,
     }
 
 
 def bleu_by_length(
     translations, references, lengths, edges=(1, 5, 6, 7, 8, 9, 10, 1_000), min_sentences: int = 15
-):
-    """Score sentences of each length by themselves.
+) -> dict[str, float]:
+    """Compute BLEU separately for sentences of each length.
 
     Args:
-        translations, references: as for `score`.
+        translations, references: as for `bleu_chrf`.
         lengths: number of source tokens of each sentence.
-        edges: each group reaches from one of them to below the next.
-        least: groups of fewer sentences are left out, their score would be chance.
+        edges: a bin reaches from one edge to just below the next; sentences outside are left out.
+        min_sentences: bins with fewer sentences are left out, as their score would be chance.
 
     Returns:
-        Name of the group, such as "5 tokens", to BLEU.
+        Name of the bin, such as "5 tokens" or "5 to 7 tokens", to BLEU.
     """
-    found = {}
+    lengths = np.asarray(lengths)
+    scores = {}
     for low, high in pairwise(edges):
-        inside = np.flatnonzero((np.asarray(lengths) >= low) & (np.asarray(lengths) < high))
-        if len(inside) >= min_sentences:
-            name = (
-                f"up to {high - 1}"
-                if low == edges[0]
-                else f"{low} and more"
-                if high == edges[-1]
-                else f"{low}"
-            )
-            scores = bleu_chrf([translations[i] for i in inside], [references[i] for i in inside])
-            found[f"{name} tokens"] = scores["BLEU"]
-    return found
+        rows = np.flatnonzero((lengths >= low) & (lengths < high))
+        if len(rows) < min_sentences:
+            continue
+        if low == edges[0] and lengths.min() >= low:
+            name = f"up to {high - 1}"
+        elif high == edges[-1] and lengths.max() < high:
+            name = f"{low} and more"
+        elif high == low + 1:
+            name = f"{low}"
+        else:
+            name = f"{low} to {high - 1}"
+        unit = "token" if high == 2 else "tokens"
+        bin_translations = [translations[row] for row in rows]
+        bin_references = [references[row] for row in rows]
+        scores[f"{name} {unit}"] = bleu_chrf(bin_translations, bin_references)["BLEU"]
+    return scores
 
 
-def _lower(streams):
-    return [[text and text.lower() for text in stream] for stream in streams]
+def nearest_translations(train, english: list[str]) -> list[str]:
+    """Translate each sentence as the most similar training sentence was translated.
 
+    Similarity is the cosine of bags of words weighted by TF-IDF. If several training sentences are
+    equally near, their most frequent translation is returned. A sentence without a known word is
+    equally far from all of them, so it gets the most frequent translation of all.
 
-class NearestSource:
-    """A translator without a network: it gives the translation of the most similar training sentence.
+    Args:
+        train: training pairs.
+        english: sentences to translate.
 
-    Similar is a large cosine between bags of words, rare words counting more (TF-IDF); where several training
-    pairs are equally near, the most frequent translation wins.
+    Returns:
+        One translation per sentence.
     """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.metrics import pairwise_distances_chunked
 
-    def __init__(self, pairs):
-        self.spanish = np.array(pairs.spanish)
-        self.bags = [set(_words(text)) for text in pairs.english]
-        rows = defaultdict(list)
-        for row, bag in enumerate(self.bags):
-            for word in bag:
-                rows[word].append(row)
-        self.rows = {word: np.array(found) for word, found in rows.items()}
-        self.rarity = {
-            w: float(np.log(1 + len(self.bags) / len(found))) for w, found in self.rows.items()
-        }
-        self.norms = (
-            np.array([np.sqrt(sum(self.rarity[w] ** 2 for w in bag)) for bag in self.bags]) + 1e-9
-        )
+    vectorizer = TfidfVectorizer(analyzer=str.split, binary=True)
+    train_bags = vectorizer.fit_transform(_standardized(train.english))  # (pairs, vocabulary)
+    bags = vectorizer.transform(_standardized(english))  # (sentences, vocabulary)
 
-    def __call__(self, english: str) -> str:
-        """Translate a sentence; one without any known word gets the most frequent of all translations."""
-        known = [word for word in set(_words(english)) if word in self.rows]
-        likeness = np.zeros(len(self.bags))
-        for word in known:
-            likeness[self.rows[word]] += self.rarity[word] ** 2
-        likeness /= self.norms
-        nearest = np.flatnonzero(likeness >= likeness.max() - 1e-9)
-        return str(Counter(self.spanish[nearest].tolist()).most_common(1)[0][0])
+    # `NearestNeighbors` returns a fixed number of neighbors; here all equally near ones count.
+    def most_frequent_nearest(distances, _start):  # (sentences of a chunk, pairs)
+        nearest = distances <= distances.min(axis=1, keepdims=True) + 1e-9
+        rows = [np.flatnonzero(row) for row in nearest]
+        return [Counter(train.spanish[i] for i in row).most_common(1)[0][0] for row in rows]
+
+    chunks = pairwise_distances_chunked(
+        bags,
+        train_bags,
+        reduce_func=most_frequent_nearest,
+        metric="cosine",
+        working_memory=64,  # MiB of distances at once
+    )
+    return [text for chunk in chunks for text in chunk]
 
 
-def _words(text: str) -> list[str]:
-    return standardize_source(text).numpy().decode().split()
+def _standardized(texts: list[str]) -> list[str]:
+    return [text.decode() for text in standardize_source(texts).numpy()]
 
 
 def baseline_scores(
     train, english: list[str], references: list[list[str]]
 ) -> dict[str, dict[str, float]]:
-    """Score what needs no network: the source as it is, and the translation of the nearest training sentence.
+    """Score two translators without a network: copy the source, use the nearest training sentence.
 
     Args:
         train: training pairs.
-        english, references: as for `score`.
+        english: sentences to translate.
+        references: the accepted translations of each sentence.
+
+    Returns:
+        Name of the baseline to its scores, as from `bleu_chrf`.
     """
-    nearest = NearestSource(train)
     return {
         "copy the source": bleu_chrf(english, references),
-        "nearest training sentence": bleu_chrf([nearest(text) for text in english], references),
+        "nearest training sentence": bleu_chrf(nearest_translations(train, english), references),
     }

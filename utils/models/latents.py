@@ -1,22 +1,27 @@
-"""Ways through the spaces that pictures are decoded from: the codes of a VAE, the latent points of a GAN."""
+"""Interpolation between latent vectors, of a VAE or of a GAN."""
 
 import numpy as np
 
 
-def slerp(first, last, share):
-    """Turn from one code to another by a share of the angle between them, rather than cut straight across.
+def slerp(first, last, fraction):
+    """Interpolate spherically between latent vectors: along the arc between them, not the chord.
 
-    Draws of a Gaussian in many dimensions have nearly one length, and a turn keeps it. From Shoemake (1985),
-    *Animating rotation with quaternion curves*, section 3.3; for latent spaces White (2016), *Sampling
-    generative networks*, section 2.
+    In many dimensions, draws from a Gaussian have nearly the same norm. The arc keeps that norm;
+    the middle of the chord is shorter. From Shoemake (1985), *Animating rotation with quaternion
+    curves*, section 3.3; for latent spaces White (2016), *Sampling generative networks*, section 2.
 
     Args:
-        first, last: codes (d,) or (n, d), at an angle that is neither 0 nor 180 degrees.
-        share: 0 gives `first`, 1 `last`; an array (steps, 1) gives the steps between two codes (d,).
+        first: latent vectors (d,) or (n, d).
+        last: latent vectors of the same shape, at an angle to `first` other than 0 and 180 degrees.
+        fraction: 0 gives `first`, 1 gives `last`; an array (steps, 1) gives all steps between two
+            vectors (d,).
 
     Returns:
-        Codes (n, d) or (steps, d).
+        Latent vectors (n, d) or (steps, d).
     """
-    lengths = np.linalg.norm(first, axis=-1) * np.linalg.norm(last, axis=-1)
-    angle = np.arccos(np.clip((first * last).sum(axis=-1) / lengths, -1, 1))[..., None]
-    return (np.sin((1 - share) * angle) * first + np.sin(share * angle) * last) / np.sin(angle)
+    norms = np.linalg.norm(first, axis=-1) * np.linalg.norm(last, axis=-1)  # (n,)
+    cosine = (first * last).sum(axis=-1) / norms
+    angle = np.arccos(np.clip(cosine, -1, 1))[..., None]  # (n, 1)
+    from_first = np.sin((1 - fraction) * angle) * first
+    from_last = np.sin(fraction * angle) * last
+    return (from_first + from_last) / np.sin(angle)

@@ -1,4 +1,4 @@
-"""What both translators share: teacher forcing, the GRU translator, translating in batches.
+"""What both translators share: teacher forcing, the GRU translator, translation in batches.
 
 The Transformer blocks are in `transformer`, decoding strategies in `decoding`.
 """
@@ -13,43 +13,53 @@ from utils.text import END_TOKEN, PADDING_ID, START_TOKEN, ids_to_text
 
 
 def teacher_forcing_batches(source, target, batch_size: int, seed: int | None = None):
-    """Make batches for teacher forcing: the decoder reads a target and is asked for the same, one place on.
+    """Batch pairs for teacher forcing: the decoder gets the target and predicts it shifted by one.
 
     Args:
-        source, target: ragged ids (pairs, None), from `vectorizers`.
-        batch, seed: as for `training.like_lengths`.
+        source: ragged source ids (pairs, None), as from `adapt_vectorizers`.
+        target: ragged target ids (pairs, None), with [start] and [end].
+        batch_size: pairs per batch.
+        seed: shuffles anew in every epoch; without it the order stays the same.
 
     Returns:
-        A `tf.data.Dataset` of ((source (batch, length), target without its last place), target without its
-        first place, weights): the weights are 1 where the target has a word or [end], and 0 at padding, so
-        that loss and weighted metrics count real places only.
+        A `keras.utils.PyDataset` bucketed by length. A batch is ((source, target without its last
+        position), target without its first position, weights), each (batch, length). Weights are 1
+        for tokens and 0 for padding, so that loss and weighted metrics leave padding out.
     """
+    return bucket_by_length(source, target, batch_size, seed, bucket_width=4, transform=_shift)
 
-    def shifted(source, target):
-        weights = ops.cast(target[:, 1:] != PADDING_ID, "float32")  # mirrored models add them up
-        return (source, target[:, :-1]), target[:, 1:], weights
 
-    return bucket_by_length(source, target, batch_size, seed, bucket_width=4).map(shifted)
+def _shift(source_ids, target_ids):
+    decoder_input = target_ids[:, :-1]  # (batch, length - 1)
+    decoder_target = target_ids[:, 1:]  # (batch, length - 1)
+    weights = (decoder_target != PADDING_ID).astype("float32")  # (batch, length - 1)
+    return (source_ids, decoder_input), decoder_target, weights
 
 
 def compile_seq2seq(model, learning_rate: float, steps: int) -> None:
-    """Compile a translator whose outputs are logits, for the batches that `batches` makes.
+    """Compile a translator whose outputs are logits, for the batches of `teacher_forcing_batches`.
 
-    The loss is the mean over the real places of a batch. Keras would divide the sum by all places, padding
-    included, and then two ways of padding give two losses.
+    The loss is the mean over the non-padding positions of a batch. Keras's default divides the sum
+    by the number of all positions, so that the loss would depend on the amount of padding.
 
     Args:
-        model: takes (source, target) ids and returns logits (batch, length, vocabulary).
-        rate: the largest learning rate of Adam, reached after a twentieth of the steps; from there it falls
-            to 0 along a cosine (Loshchilov and Hutter 2017, *SGDR*, without restarts).
-        steps: batches of the whole training.
+        model: maps (source, target) ids to logits (batch, length, vocabulary).
+        learning_rate: the largest learning rate of Adam, reached by linear warm-up after a
+            twentieth of the steps; from there it follows a cosine to 0 (Loshchilov and Hutter 2017,
+            *SGDR*, without restarts).
+        steps: number of batches in the whole training.
     """
-    warm = max(1, steps // 20)
-    rates = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm), warmup_target=learning_rate, warmup_steps=warm
+    warmup_steps = max(1, steps // 20)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        decay_steps=max(1, steps - warmup_steps),
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
     )
-    loss = keras.losses.SparseCategoricalCrossentropy(True, reduction="mean_with_sample_weight")
-    model.compile(keras.optimizers.Adam(rates), loss, weighted_metrics=["accuracy"])
+    loss = keras.losses.SparseCategoricalCrossentropy(
+        from_logits=True, reduction="mean_with_sample_weight"
+    )
+    model.compile(keras.optimizers.Adam(schedule), loss, weighted_metrics=["accuracy"])
 
 
 def build_gru_seq2seq(
@@ -59,72 +69,103 @@ def build_gru_seq2seq(
     units: int,
     dropout: float,
     encoder=None,
-):
-    """Make the translator of notebook 04: a GRU reads the source into one vector, another writes from it.
+) -> keras.Model:
+    """Build the translator of notebook 04: one GRU encodes, another generates from the state.
 
     Args:
-        source_words, target_words: sizes of the vocabularies.
-        dim, units, dropout: of the embeddings, of either GRU, before the logits.
-        encoder: layer from (batch, length, dim) to (batch, units); else a bidirectional GRU, summed.
+        source_vocab_size: number of source tokens.
+        target_vocab_size: number of target tokens.
+        embed_dim: size of both embeddings.
+        units: size of the encoder state and of the decoder.
+        dropout: rate before the logits.
+        encoder: layer named "encoder" from (batch, length, embed_dim) to (batch, units); the
+            default is a bidirectional GRU whose two directions are summed.
 
     Returns:
-        A model of (source, target) ids to logits (batch, target length, `target_words`).
+        A model from (source, target) ids to logits (batch, target length, target_vocab_size).
+
+    Raises:
+        ValueError: the encoder has another name, by which `gru_decode_fns` would not find it.
     """
-    both = keras.layers.Bidirectional(keras.layers.GRU(units), merge_mode="sum", name="encoder")
-    read = keras.Input((None,), dtype="int64", name="source")
-    vector = (encoder or both)(
-        keras.layers.Embedding(source_vocab_size, embed_dim, mask_zero=True)(read)
+    if encoder is None:
+        gru = keras.layers.GRU(units)
+        encoder = keras.layers.Bidirectional(gru, merge_mode="sum", name="encoder")
+    if encoder.name != "encoder":
+        raise ValueError(f'name the encoder "encoder", not "{encoder.name}"')
+
+    source = keras.Input((None,), dtype="int64", name="source")
+    x = keras.layers.Embedding(source_vocab_size, embed_dim, mask_zero=True)(source)
+    encoder_state = encoder(x)  # (batch, units)
+
+    target = keras.Input((None,), dtype="int64", name="target")
+    embedding = keras.layers.Embedding(
+        target_vocab_size, embed_dim, mask_zero=True, name="target_embedding"
     )
-    written = keras.Input((None,), dtype="int64", name="target")
-    vectors = keras.layers.Embedding(target_vocab_size, embed_dim, mask_zero=True, name="words")(
-        written
-    )
-    states = keras.layers.GRU(units, return_sequences=True, name="decoder")(
-        vectors, initial_state=vector
-    )
-    hidden = keras.layers.Dropout(dropout)(states)
-    return keras.Model(
-        [read, written], keras.layers.Dense(target_vocab_size, name="logits")(hidden)
-    )
+    decoder = keras.layers.GRU(units, return_sequences=True, name="decoder")
+    x = decoder(embedding(target), initial_state=encoder_state)  # (batch, target length, units)
+    x = keras.layers.Dropout(dropout)(x)
+    logits = keras.layers.Dense(target_vocab_size, name="logits")(x)
+    return keras.Model([source, target], logits)
 
 
 def gru_decode_fns(model):
-    """Return what `translate` needs of a model from `gru`: how its state begins, and a step on from it."""
+    """Return what decoding needs of a model from `build_gru_seq2seq`: init_state and step.
+
+    Returns:
+        init_state: from source ids (batch, length) to the state, a list of one (batch, units).
+        step: from the last tokens (batch,) and the state to logits (batch, vocabulary) and the next
+            state.
+    """
     encode = keras.Model(model.inputs[0], model.get_layer("encoder").output)
-    words, decoder, logits = (model.get_layer(name) for name in ("words", "decoder", "logits"))
+    embedding = model.get_layer("target_embedding")
+    decoder = model.get_layer("decoder")
+    logits = model.get_layer("logits")
+
+    def init_state(source_ids):
+        return [encode(source_ids)]
 
     def step(ids, state):
-        _, state = decoder.cell(ops.take(words.embeddings, ids, axis=0), state)
-        return logits(state[0]), state
+        x = ops.take(embedding.embeddings, ids, axis=0)  # (batch, embed_dim)
+        output, state = decoder.cell(x, state)  # (batch, units)
+        return logits(output), state
 
-    return lambda ids: [encode(ids)], step
+    return init_state, step
 
 
 def translate(
     source_ids,
     init_state,
     step,
-    vocabulary,
+    vocabulary: list[str],
     search=decoding.greedy_search,
     max_new_tokens: int = 40,
     batch_size: int = 256,
-):
-    """Translate sentences in batches of like length.
+) -> list[str]:
+    """Translate sentences in batches of similar length.
 
     Args:
-        rows: ragged ids (sentences, None) of the source.
-        begin: from source ids (batch, length) to the state of decoding.
-        step, search, limit: as for `decoding.greedy`, and which of its kind to use.
+        source_ids: ragged ids (sentences, None).
+        init_state: from source ids (batch, length) to the state before the first token.
+        step: from the last tokens (batch,) and the state to logits and the next state.
         vocabulary: of the target vectorizer.
+        search: `decoding.greedy_search` or a function with the same arguments.
+        max_new_tokens: largest number of tokens of a translation.
+        batch_size: sentences per batch.
 
     Returns:
-        A finished sentence for each row.
+        One translation per sentence, in the order of `source_ids`.
     """
     import tensorflow as tf
 
-    start, end = (vocabulary.index(mark) for mark in (START_TOKEN, END_TOKEN))
-    order, found = np.argsort(source_ids.row_lengths(), kind="stable"), []
+    start_id = vocabulary.index(START_TOKEN)
+    end_id = vocabulary.index(END_TOKEN)
+    order = np.argsort(source_ids.row_lengths(), kind="stable")
+    sorted_translations = []
     for first in range(0, len(order), batch_size):
-        ids = tf.gather(source_ids, order[first : first + batch_size]).to_tensor()
-        found += ids_to_text(search(step, init_state(ids), start, end, max_new_tokens), vocabulary)
-    return [found[place] for place in np.argsort(order)]
+        rows = order[first : first + batch_size]
+        batch = tf.gather(source_ids, rows).to_tensor()  # (batch, length)
+        target_ids = search(step, init_state(batch), start_id, end_id, max_new_tokens)
+        sorted_translations += ids_to_text(target_ids, vocabulary)
+    translations = np.empty(len(order), object)
+    translations[order] = sorted_translations
+    return translations.tolist()

@@ -1,6 +1,7 @@
-"""The Transformer layers that more than one notebook uses; each is built in the open where it is introduced.
+"""The Transformer's layers: encoder block, decoder block with a KV cache, positional embedding.
 
-Models do not belong here, nor does what only one notebook needs.
+Notebooks 03 and 05 build these layers part by part; later notebooks import them. Complete models
+stand in the notebooks, what both translators share in `seq2seq`.
 """
 
 import keras
@@ -9,269 +10,329 @@ from keras import ops
 
 @keras.saving.register_keras_serializable("companion")
 class TransformerEncoder(keras.layers.Layer):
-    """One block of a Transformer encoder: attention, then a small network for each position.
+    """An encoder block: self-attention, then a position-wise feed-forward network.
 
-    Both parts are followed by dropout, a residual connection and layer normalisation, in the order of Vaswani
-    et al. 2017, *Attention Is All You Need*, sections 3.1 and 5.4. Padding is never attended to: what stands
-    at a real position does not depend on how much padding follows. Notebook 03 builds it part by part.
+    Dropout, a residual connection and layer normalization follow each of the two, in the order of
+    Vaswani et al. 2017, *Attention Is All You Need*, sections 3.1 and 5.4. No position attends to
+    padding, so the output at a token does not depend on how much padding follows it.
 
     Args:
-        embed_dim: size of the vectors that come in and go out.
-        dense_dim: units of the hidden layer between them.
-        num_heads: how many heads share the `embed_dim` dimensions among them.
-        dropout: the share that each part drops of its output while training.
+        embed_dim: size of the input and output vectors.
+        dense_dim: units of the hidden layer of the feed-forward network.
+        num_heads: number of attention heads; each has `embed_dim / num_heads` dimensions.
+        dropout: dropout rate, used in training only.
 
     Raises:
-        ValueError: `embed_dim` cannot be divided among the heads.
+        ValueError: `embed_dim` is not divisible by `num_heads`.
     """
 
     def __init__(self, embed_dim, dense_dim, num_heads, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim={embed_dim} cannot be divided among {num_heads} heads.")
-        self.embed_dim, self.dense_dim = embed_dim, dense_dim
-        self.num_heads, self.dropout = num_heads, dropout
-        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=embed_dim // num_heads)
-        self.hidden = keras.layers.Dense(dense_dim, activation="relu")
-        self.projection = keras.layers.Dense(embed_dim)
-        self.drop = keras.layers.Dropout(dropout)
+        head_dim = _head_dim(embed_dim, num_heads)
+        self.embed_dim = embed_dim
+        self.dense_dim = dense_dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
+        self.feed_forward_hidden = keras.layers.Dense(dense_dim, activation="relu")
+        self.feed_forward_output = keras.layers.Dense(embed_dim)
+        self.dropout_layer = keras.layers.Dropout(dropout)
         self.attention_norm = keras.layers.LayerNormalization()
-        self.projection_norm = keras.layers.LayerNormalization()
+        self.feed_forward_norm = keras.layers.LayerNormalization()
         self.supports_masking = True
 
     def build(self, input_shape):
-        """Make the weights of every part, without which a saved file could not be loaded."""
+        """Create the weights of every sublayer: a saved model could not be loaded without them."""
         self.attention.build(input_shape, input_shape)
-        self.hidden.build(input_shape)
-        self.projection.build((*input_shape[:-1], self.dense_dim))
+        self.feed_forward_hidden.build(input_shape)
+        self.feed_forward_output.build((*input_shape[:-1], self.dense_dim))
         self.attention_norm.build(input_shape)
-        self.projection_norm.build(input_shape)
+        self.feed_forward_norm.build(input_shape)
 
     def call(self, inputs, mask=None):
-        """Encode a batch.
+        """Encode a batch of sequences.
 
         Args:
             inputs: (batch, length, embed_dim).
-            mask: (batch, length), true where there is a word; Keras hands it over.
+            mask: (batch, length), true at tokens and false at padding; Keras passes it on.
 
         Returns:
             (batch, length, embed_dim).
         """
-        # One row for all queries: (batch, 1, length) says which keys may be looked at.
-        allowed = None if mask is None else mask[:, None, :]
-        attended = self.drop(self.attention(inputs, inputs, attention_mask=allowed))
-        attended = self.attention_norm(inputs + attended)
-        projected = self.drop(self.projection(self.hidden(attended)))
-        return self.projection_norm(attended + projected)
+        # All queries share one row of the mask: which keys are not padding.
+        key_mask = None if mask is None else mask[:, None, :]  # (batch, 1, length)
+        attended = self.attention(inputs, inputs, attention_mask=key_mask)
+        attended = self.attention_norm(inputs + self.dropout_layer(attended))
+        outputs = self.feed_forward_output(self.feed_forward_hidden(attended))
+        return self.feed_forward_norm(attended + self.dropout_layer(outputs))
 
     def get_config(self):
-        """Return what `__init__` needs to make the layer again."""
-        sizes = {"embed_dim": self.embed_dim, "dense_dim": self.dense_dim}
-        return super().get_config() | sizes | {"num_heads": self.num_heads, "dropout": self.dropout}
+        """Return the arguments of `__init__`, so that a saved layer can be loaded."""
+        return super().get_config() | _block_config(self)
 
 
 @keras.saving.register_keras_serializable("companion")
 class TransformerDecoder(keras.layers.Layer):
-    """One block of a Transformer decoder: attention to the past, attention to the source, a small network.
+    """A decoder block: causal self-attention, cross-attention, position-wise feed-forward network.
 
-    Each part is followed by dropout, a residual connection and layer normalisation, in the order of
-    Vaswani et al. 2017, section 3.1. A place attends to itself and to earlier ones, never to later ones
-    or to padding, so that what stands at a place does not depend on what follows. Called without a source it
-    has no part that attends to one: the block of a language model (Liu et al. 2018, *Generating Wikipedia
-    by Summarizing Long Sequences*, section 4.2). Notebook 05 builds it part by part.
+    Dropout, a residual connection and layer normalization follow each of the three, in the order of
+    Vaswani et al. 2017, section 3.1. A position attends to itself and to earlier ones, never to
+    later ones or to padding. Called without an encoded source the block has no cross-attention: it
+    is the block of a language model (Liu et al. 2018, *Generating Wikipedia by Summarizing Long
+    Sequences*, section 4.2).
 
     Args:
         embed_dim, dense_dim, num_heads, dropout: as for `TransformerEncoder`.
 
     Raises:
-        ValueError: `embed_dim` cannot be divided among the heads.
+        ValueError: `embed_dim` is not divisible by `num_heads`.
     """
 
     def __init__(self, embed_dim, dense_dim, num_heads, dropout=0.0, **kwargs):
         super().__init__(**kwargs)
-        if embed_dim % num_heads:
-            raise ValueError(f"embed_dim={embed_dim} cannot be divided among {num_heads} heads.")
-        self.embed_dim, self.dense_dim = embed_dim, dense_dim
-        self.num_heads, self.dropout = num_heads, dropout
-        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=embed_dim // num_heads)
-        self.cross_attention = keras.layers.MultiHeadAttention(
-            num_heads, key_dim=embed_dim // num_heads
-        )
-        self.hidden = keras.layers.Dense(dense_dim, activation="relu")
-        self.projection = keras.layers.Dense(embed_dim)
-        self.drop = keras.layers.Dropout(dropout)
+        head_dim = _head_dim(embed_dim, num_heads)
+        self.embed_dim = embed_dim
+        self.dense_dim = dense_dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
+        self.cross_attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
+        self.feed_forward_hidden = keras.layers.Dense(dense_dim, activation="relu")
+        self.feed_forward_output = keras.layers.Dense(embed_dim)
+        self.dropout_layer = keras.layers.Dropout(dropout)
         self.attention_norm = keras.layers.LayerNormalization()
-        self.cross_norm = keras.layers.LayerNormalization()
-        self.projection_norm = keras.layers.LayerNormalization()
+        self.cross_attention_norm = keras.layers.LayerNormalization()
+        self.feed_forward_norm = keras.layers.LayerNormalization()
         self.supports_masking = True
 
     def build(self, inputs_shape, encoded_shape=None):
-        """Make the weights of every part, without which a saved file could not be loaded."""
+        """Create the weights of every sublayer: a saved model could not be loaded without them."""
         self.attention.build(inputs_shape, inputs_shape)
         if encoded_shape is None:
-            del self.cross_attention, self.cross_norm
+            del self.cross_attention, self.cross_attention_norm
         else:
             self.cross_attention.build(inputs_shape, encoded_shape)
-            self.cross_norm.build(inputs_shape)
-        self.hidden.build(inputs_shape)
-        self.projection.build((*inputs_shape[:-1], self.dense_dim))
+            self.cross_attention_norm.build(inputs_shape)
+        self.feed_forward_hidden.build(inputs_shape)
+        self.feed_forward_output.build((*inputs_shape[:-1], self.dense_dim))
         self.attention_norm.build(inputs_shape)
-        self.projection_norm.build(inputs_shape)
+        self.feed_forward_norm.build(inputs_shape)
 
     def call(self, inputs, encoded=None, inputs_mask=None, encoded_mask=None):
-        """Decode a batch. Keras fills in both masks by their names; one called `mask` would stay empty.
+        """Decode all positions at once, as in training.
 
         Args:
-            inputs: (batch, length, embed_dim), what has been written so far.
-            encoded: (batch, source length, embed_dim), what the encoder made of the source; without it, now
-                and always, the layer is a language model's.
-            inputs_mask, encoded_mask: (batch, length) and (batch, source length), true where there is a word.
+            inputs: (batch, length, embed_dim), the target.
+            encoded: (batch, source length, embed_dim), the encoder's output; None in a language
+                model, from the first call on.
+            inputs_mask: (batch, length), true at tokens. Keras passes on both masks by these names;
+                an argument called `mask` would stay empty, because there are two inputs.
+            encoded_mask: (batch, source length), true at tokens.
 
         Returns:
             (batch, length, embed_dim).
         """
-        words = None if inputs_mask is None else inputs_mask[:, None, :]
-        source = None if encoded_mask is None else encoded_mask[:, None, :]
-        attended = self.attention(inputs, inputs, attention_mask=words, use_causal_mask=True)
-        attended = self.attention_norm(inputs + self.drop(attended))
+        # Keras combines this mask with the causal one: both must allow a key.
+        key_mask = None if inputs_mask is None else inputs_mask[:, None, :]  # (batch, 1, length)
+        attended = self.attention(inputs, inputs, attention_mask=key_mask, use_causal_mask=True)
+        attended = self.attention_norm(inputs + self.dropout_layer(attended))
         if encoded is None:
-            return self._project(attended)
-        # Keras's attention takes the mask off the tensor that it is given: the next block would find none.
-        crossed = self.cross_attention(attended, ops.copy(encoded), attention_mask=source)
-        crossed = self.cross_norm(attended + self.drop(crossed))
-        return self._project(crossed)
+            return self._feed_forward(attended)
+        source_mask = None if encoded_mask is None else encoded_mask[:, None, :]
+        # Keras's attention removes the mask from the tensor it gets; with a copy, the next block
+        # still finds it.
+        crossed = self.cross_attention(attended, ops.copy(encoded), attention_mask=source_mask)
+        crossed = self.cross_attention_norm(attended + self.dropout_layer(crossed))
+        return self._feed_forward(crossed)
 
-    def _project(self, crossed):
-        projected = self.projection(self.hidden(crossed))
-        return self.projection_norm(crossed + self.drop(projected))
-
-    def init_cache(self, encoded=None, batch=None):
-        """Compute what stays the same for all steps of decoding: keys and values of the source.
+    def init_cache(self, encoded=None, batch_size=None, *, max_length):
+        """Allocate the KV cache for decoding, of a fixed size so that a step can be compiled.
 
         Args:
-            encoded: (batch, source length, embed_dim), or nothing in a language model.
-            batch: how many texts a language model is to write at once.
+            encoded: (batch, source length, embed_dim), the encoder's output; None in a language
+                model.
+            batch_size: number of sequences to generate at once, where there is no `encoded`.
+            max_length: largest number of target positions, a prompt included.
 
         Returns:
-            A cache for `call_with_cache`: a dict of arrays whose first axis is the batch.
+            A dict of arrays whose first axis is the batch, for `call_with_cache`.
         """
-        batch = batch if encoded is None else ops.shape(encoded)[0]
-        nothing = ops.zeros((batch, 0, self.num_heads, self.embed_dim // self.num_heads))
-        cache = {"keys": nothing, "values": nothing}
-        if encoded is None:
-            return cache
-        encoded = ops.copy(encoded)  # without its mask, which projections would warn of
-        cross = self.cross_attention
-        return cache | {
-            "source keys": cross.key_dense(encoded),
-            "source values": cross.value_dense(encoded),
+        if encoded is not None:
+            batch_size = ops.shape(encoded)[0]
+        shape = (batch_size, max_length, self.num_heads, self.embed_dim // self.num_heads)
+        cache = {
+            "keys": ops.zeros(shape, dtype=self.compute_dtype),
+            "values": ops.zeros(shape, dtype=self.compute_dtype),
+            "mask": ops.zeros((batch_size, max_length), dtype="bool"),  # true at tokens
         }
+        if encoded is not None:
+            # The source does not change while decoding: its keys and values are computed once.
+            encoded = ops.copy(encoded)  # a copy has no Keras mask, which `Dense` would warn about
+            cache["source_keys"] = self.cross_attention.key_dense(encoded)
+            cache["source_values"] = self.cross_attention.value_dense(encoded)
+        return cache
 
-    def call_with_cache(self, inputs, cache, encoded_mask=None):
-        """Decode one more place, from keys and values kept of those before: equal to `call` at that place.
+    def call_with_cache(self, inputs, cache, index, encoded_mask=None, mask=None):
+        """Decode one position, with the keys and values of earlier ones from the cache.
+
+        The output equals that of `call` at this position. Positions must be decoded in order.
 
         Args:
-            inputs: (batch, 1, embed_dim).
-            cache: from `init_cache`, or from the step before.
-            encoded_mask: as for `call`.
+            inputs: (batch, 1, embed_dim), the target at position `index`.
+            cache: from `init_cache` or from the step before.
+            index: position, from 0; an integer, or a scalar tensor in a compiled step.
+            encoded_mask: (batch, source length), as for `call`.
+            mask: (batch, 1), false where this position is padding; None if it is nowhere.
 
         Returns:
             (batch, 1, embed_dim), and the cache for the next step.
+
+        Raises:
+            ValueError: `index` is beyond the end of the cache.
         """
-        inputs = ops.copy(inputs)
-        keys = ops.concatenate([cache["keys"], self.attention.key_dense(inputs)], axis=1)
-        values = ops.concatenate([cache["values"], self.attention.value_dense(inputs)], axis=1)
-        attended = self.attention_norm(inputs + _attend(self.attention, inputs, keys, values))
-        if "source keys" in cache:
-            source = None if encoded_mask is None else encoded_mask[:, None, None, :]
-            crossed = _attend(
-                self.cross_attention, attended, cache["source keys"], cache["source values"], source
-            )
-            attended = self.cross_norm(attended + crossed)
-        return self._project(attended), cache | {"keys": keys, "values": values}
+        max_length = cache["keys"].shape[1]
+        if not ops.is_tensor(index) and index >= max_length:
+            raise ValueError(f"Position {index} is beyond the end of a cache of {max_length}.")
+        inputs = ops.copy(inputs)  # without its Keras mask
+        if mask is None:
+            mask = ops.ones(ops.shape(inputs)[:2], dtype="bool")
+        new_key = self.attention.key_dense(inputs)  # (batch, 1, heads, head_dim)
+        new_value = self.attention.value_dense(inputs)
+        cache = cache | {
+            "keys": ops.slice_update(cache["keys"], (0, index, 0, 0), new_key),
+            "values": ops.slice_update(cache["values"], (0, index, 0, 0), new_value),
+            "mask": ops.slice_update(cache["mask"], (0, index), mask),
+        }
+        attended = _attend_to_cache(self.attention, inputs, *_until(index, cache))
+        attended = self.attention_norm(inputs + attended)
+        if "source_keys" in cache:
+            source = cache["source_keys"], cache["source_values"], encoded_mask
+            crossed = _attend_to_cache(self.cross_attention, attended, *source)
+            attended = self.cross_attention_norm(attended + crossed)
+        return self._feed_forward(attended), cache
+
+    def _feed_forward(self, attended):
+        outputs = self.feed_forward_output(self.feed_forward_hidden(attended))
+        return self.feed_forward_norm(attended + self.dropout_layer(outputs))
 
     def compute_output_shape(self, inputs_shape, encoded_shape=None):
-        """The shape stays as it is."""
+        """Return the shape of the target: the source changes only its values."""
         return inputs_shape
 
     def get_config(self):
-        """Return what `__init__` needs to make the layer again."""
-        sizes = {"embed_dim": self.embed_dim, "dense_dim": self.dense_dim}
-        return super().get_config() | sizes | {"num_heads": self.num_heads, "dropout": self.dropout}
+        """Return the arguments of `__init__`, so that a saved layer can be loaded."""
+        return super().get_config() | _block_config(self)
 
 
-def _attend(attention, query, keys, values, mask=None):
-    """Do what a `MultiHeadAttention` does, for keys and values that have been computed before."""
-    mixed = ops.dot_product_attention(attention.query_dense(query), keys, values, mask=mask)
-    return attention.output_dense(mixed)
+def _head_dim(embed_dim, num_heads):
+    if embed_dim % num_heads:
+        raise ValueError(f"embed_dim={embed_dim} is not divisible by num_heads={num_heads}.")
+    return embed_dim // num_heads
+
+
+def _block_config(block):
+    return {
+        "embed_dim": block.embed_dim,
+        "dense_dim": block.dense_dim,
+        "num_heads": block.num_heads,
+        "dropout": block.dropout,
+    }
+
+
+def _until(index, cache):
+    """Return keys, values and mask of the positions up to `index`."""
+    if not ops.is_tensor(index):
+        # A known length: attention computes nothing for positions that are still empty.
+        return tuple(cache[name][:, : index + 1] for name in ("keys", "values", "mask"))
+    # In a compiled step every shape is fixed, so later positions are masked instead.
+    positions = ops.arange(cache["mask"].shape[1])  # (max_length,)
+    mask = ops.logical_and(cache["mask"], positions <= index)  # (batch, max_length)
+    return cache["keys"], cache["values"], mask
+
+
+def _attend_to_cache(attention, inputs, keys, values, mask):
+    """Apply a `MultiHeadAttention` to keys and values that it computed in an earlier step."""
+    query = attention.query_dense(inputs)  # (batch, 1, heads, head_dim)
+    key_mask = None if mask is None else mask[:, None, None, :]  # (batch, 1, 1, length)
+    attended = ops.dot_product_attention(query, keys, values, mask=key_mask)
+    return attention.output_dense(attended)  # (batch, 1, embed_dim)
 
 
 @keras.saving.register_keras_serializable("companion")
 class PositionalEmbedding(keras.layers.Layer):
-    """A vector for each token plus one for its place, both learned; token 0 is padding and makes the mask.
+    """A token embedding plus a learned positional embedding; token id 0 is padding, for the mask.
 
-    Both tables are multiplied by the root of their width, as in section 3.4 of Vaswani et al. 2017: vectors
-    then have about unit length in each dimension, large enough for attention to tell them apart, while the
-    numbers that are learned stay small. Places begin close to zero, so that order is learned where it
-    helps. Section 3.5 and row E of table 3 compare learned places with sinusoids and find them equal.
+    The sum is multiplied by sqrt(output_dim), as in Vaswani et al. 2017, section 3.4. Each
+    dimension of a token then has a standard deviation of about 1, large enough for attention to
+    tell tokens apart, while the weights themselves stay small. Positional embeddings start close to
+    zero, so that order is learned where it helps. Section 3.5 and row E of table 3 compare learned
+    positional embeddings with sinusoids and find nearly identical results.
 
     Args:
-        sequence_length: the longest sequence, and the number of places learned.
+        sequence_length: length of the longest sequence, the number of positions that are learned.
         input_dim: size of the vocabulary, padding and unknown included.
-        output_dim: size of the vectors.
+        output_dim: size of the output vectors.
     """
 
     def __init__(self, sequence_length, input_dim, output_dim, **kwargs):
         super().__init__(**kwargs)
-        self.sequence_length, self.input_dim, self.output_dim = (
-            sequence_length,
-            input_dim,
-            output_dim,
-        )
+        self.sequence_length = sequence_length
+        self.input_dim = input_dim
+        self.output_dim = output_dim
         self.scale = output_dim**0.5
-        near, unit = (
-            keras.initializers.RandomNormal(stddev=spread) for spread in (0.02, 1 / self.scale)
+        position_init = keras.initializers.RandomNormal(stddev=0.02)
+        token_init = keras.initializers.RandomNormal(stddev=1 / self.scale)
+        self.token_embedding = keras.layers.Embedding(
+            input_dim, output_dim, token_init, mask_zero=True
         )
-        self.token_embedding = keras.layers.Embedding(input_dim, output_dim, unit, mask_zero=True)
-        self.position_embedding = keras.layers.Embedding(sequence_length, output_dim, near)
+        self.position_embedding = keras.layers.Embedding(sequence_length, output_dim, position_init)
 
     def build(self, input_shape):
-        """Make both tables."""
+        """Create the weights of both embeddings."""
         self.token_embedding.build(input_shape)
         self.position_embedding.build((self.sequence_length,))
 
     def call(self, inputs, start_index=0):
-        """Embed token ids of (batch, length) into vectors of (batch, length, output_dim).
+        """Embed a batch of token ids.
 
         Args:
-            inputs: token ids.
-            start_index: the position of the first of them, for a decoder that gets one token at a time.
+            inputs: (batch, length), token ids.
+            start_index: position of the first of them, for a decoder that gets one token at a time;
+                an integer, or a scalar tensor in a compiled step.
+
+        Returns:
+            (batch, length, output_dim).
 
         Raises:
             ValueError: the sequence is longer than `sequence_length`.
         """
-        self._check(inputs.shape[1], start_index)
-        places = self.position_embedding.embeddings[
-            start_index : start_index + ops.shape(inputs)[1]
-        ]
-        return self.scale * (self.token_embedding(inputs) + places)
+        if not ops.is_tensor(start_index):
+            self._check_length(inputs.shape[1], start_index)
+        tokens = self.token_embedding(inputs)  # (batch, length, output_dim)
+        # The same positions for every row of the batch. Sliced, not looked up by the layer: each
+        # copy of a mirrored model would look up the same rows, and Adam adds up the squares of
+        # such sparse gradients instead of squaring their sum.
+        last_index = start_index + ops.shape(inputs)[1]
+        positions = self.position_embedding.embeddings[start_index:last_index]
+        return self.scale * (tokens + positions)
 
     def compute_mask(self, inputs, mask=None):
-        """Say which tokens are words: all but 0."""
+        """Return (batch, length): true at tokens, false at padding."""
         return ops.not_equal(inputs, 0)
 
     def compute_output_shape(self, input_shape):
-        """Tell it without a call: JAX cannot cut a table to a length that is still open."""
-        self._check(input_shape[1])
+        """Return the shape without a call: JAX has no positions for a length that is not known."""
+        self._check_length(input_shape[1])
         return (*input_shape, self.output_dim)
 
-    def _check(self, length, first=0):
-        if length is not None and first + length > self.sequence_length:
+    def _check_length(self, length, start_index=0):
+        if length is not None and start_index + length > self.sequence_length:
             raise ValueError(
-                f"{first + length} tokens, but only {self.sequence_length} places: cut the text."
+                f"The sequence has {start_index + length} tokens, but only {self.sequence_length} "
+                "positions have an embedding: truncate it or increase sequence_length."
             )
 
     def get_config(self):
-        """Return what `__init__` needs to make the layer again."""
+        """Return the arguments of `__init__`, so that a saved layer can be loaded."""
         sizes = {"sequence_length": self.sequence_length, "input_dim": self.input_dim}
         return super().get_config() | sizes | {"output_dim": self.output_dim}

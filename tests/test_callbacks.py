@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils import callbacks, settings
-from utils.batching import bucket_by_length, predict_bucketed
+from utils import _keras_private, callbacks, settings
+from utils.batching import bucket_by_length
 from utils.callbacks import _fingerprint, resume_callbacks
 from utils.errors import CompanionError
 
-# Both are Keras's view of a data set that shuffles itself, and of one whose length is not known.
+# Keras warns of a data set that shuffles itself, and of one whose length is not known.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`shuffle=True` was passed"),
     pytest.mark.filterwarnings("ignore:Your input ran out of data"),
 ]
 EPOCHS, BATCHES = 4, 4
-CONFIG = SimpleNamespace(rate=0.01, units=[5])
+DEPENDS_ON = SimpleNamespace(learning_rate=0.01, units=[5])
 
 # One process of a notebook: it trains and, if told to, kills itself in a batch or while it saves.
 SCRIPT = """
@@ -65,11 +65,12 @@ model = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.BatchNormal
                           layers.Dropout(0.3), layers.Dense(1)])
 model.compile(keras.optimizers.Adam(0.02), "mse", metrics=["mae"])
 killer = Killer()
-made = resume_callbacks("tiny", depends_on={"rate": 0.02}, data=data, monitor="val_mae")
-history = model.fit(data, validation_data=(x, y), epochs=6, verbose=0, callbacks=[killer, *made])
+resume = resume_callbacks("tiny", depends_on={"learning_rate": 0.02}, data=data, monitor="val_mae")
+history = model.fit(data, validation_data=(x, y), epochs=6, verbose=0, callbacks=[killer, *resume])
 weights = {f"weight{number}": value for number, value in enumerate(model.get_weights())}
 values = {f"history_{key}": value for key, value in history.history.items()}
-savez(out, batches=killer.batches, epoch=history.epoch, draw=keras.random.normal((3,)), **weights, **values)
+draw = keras.random.normal((3,))
+savez(out, batches=killer.batches, epoch=history.epoch, draw=draw, **weights, **values)
 """
 
 
@@ -99,7 +100,8 @@ def end(process, code=0):
 def test_killed_in_a_batch_and_in_a_save_ends_as_if_never_killed(tmp_path):
     whole = begin("whole", tmp_path, "never", "0")
     assert end(begin("cut", tmp_path, "batch", "15"), -signal.SIGKILL) == ""
-    # Two epochs of six batches are done. This process finishes the third and dies while it saves the fourth.
+    # Two epochs of six batches are done. This process finishes the third and dies as it saves the
+    # fourth.
     assert "tiny: resumed after 2 of 6" in end(begin("cut", tmp_path, "save", "2"), -signal.SIGKILL)
     assert "tiny: resumed after 3 of 6" in end(begin("cut", tmp_path, "never", "0"))
     end(whole)
@@ -117,12 +119,16 @@ class Crash(Exception):
 
 
 class Probe(keras.callbacks.Callback):
-    """Counts batches, keeps the weights of every epoch, and raises before a given batch."""
+    """Counts batches, stores the weights of every epoch, raises before batch number `crash`."""
 
     def __init__(self, crash=None, values=None, key=None):
         super().__init__()
-        self.crash, self.values, self.key = crash, values, key
-        self.batches, self.tested, self.weights = 0, 0, {}
+        self.crash = crash
+        self.values = values
+        self.key = key
+        self.batches = 0
+        self.tested = 0
+        self.weights = {}
 
     def on_train_batch_begin(self, batch, logs=None):
         if self.batches == self.crash:
@@ -161,7 +167,7 @@ def shuffled():
     return tf.data.Dataset.from_tensor_slices(arrays()).shuffle(32, seed=3).batch(8)
 
 
-def small(units=5, rate=0.01, loss="mse"):
+def small(units=5, learning_rate=0.01, loss="mse", metrics=None):
     keras.utils.set_random_seed(2)
     layers = [
         keras.Input((3,)),
@@ -170,7 +176,7 @@ def small(units=5, rate=0.01, loss="mse"):
         keras.layers.Dense(1),
     ]
     model = keras.Sequential(layers)
-    model.compile(keras.optimizers.Adam(rate), loss)
+    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=metrics)
     return model
 
 
@@ -180,18 +186,23 @@ def train(
     probe=None,
     epochs=EPOCHS,
     name="small",
-    config=CONFIG,
+    depends_on=DEPENDS_ON,
     validate=True,
-    **knobs,
+    extra=(),
+    **arguments,
 ):
     """Train as a cell of a new kernel would: with a new model and new data."""
-    model, probe, x = model or small(), probe or Probe(), shuffled() if data is None else data
-    extra = knobs.pop("extra", [])
-    made = resume_callbacks(name, depends_on=config, data=x, **knobs)
-    inputs = {"x": x[0], "y": x[1], "batch_size": 8} if isinstance(x, tuple) else {"x": x}
-    check = arrays() if validate else None
-    settled = {"epochs": epochs, "verbose": 0, "validation_data": check, "validation_batch_size": 8}
-    history = model.fit(**inputs, **settled, callbacks=[probe, *made, *extra])
+    model = model or small()
+    probe = probe or Probe()
+    data = shuffled() if data is None else data
+    resume = resume_callbacks(name, depends_on=depends_on, data=data, **arguments)
+    if isinstance(data, tuple):
+        inputs = {"x": data[0], "y": data[1], "batch_size": 8}
+    else:
+        inputs = {"x": data, "shuffle": not isinstance(data, keras.utils.PyDataset)}
+    validation = {"validation_data": arrays(), "validation_batch_size": 8} if validate else {}
+    calls = [probe, *resume, *extra]
+    history = model.fit(**inputs, **validation, epochs=epochs, verbose=0, callbacks=calls)
     return SimpleNamespace(model=model, history=history, probe=probe)
 
 
@@ -281,6 +292,60 @@ def test_resumes_to_the_same_result(make_model, make_data, monkeypatch, tmp_path
     assert_same(again, undisturbed)
 
 
+def bucketed():
+    """Make shuffled batches of 30 sequences in three buckets."""
+    rng = np.random.default_rng(4)
+    rows = [rng.integers(1, 9, length).tolist() for length in rng.integers(1, 13, 30)]
+    return bucket_by_length(rows, rng.normal(size=30).astype("float32"), 8, seed=3, bucket_width=4)
+
+
+def reader():
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((None,), dtype="int64")
+    vectors = keras.layers.Embedding(9, 4)(inputs)
+    pooled = keras.layers.Dropout(0.4)(keras.layers.GlobalMaxPooling1D()(vectors))
+    model = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    return model
+
+
+def test_batches_made_once_go_on_in_a_living_kernel(monkeypatch, tmp_path):
+    once = bucketed()
+    num_batches = len(once)
+    arguments = {"data": once, "validate": False, "name": "reader"}
+    # As in a notebook: the batches stand in a cell above, and the cell that trains is run again.
+    crash(2 * num_batches + 2, model=reader(), **arguments)
+    crash(1, model=reader(), **arguments)
+    again = train(reader(), **arguments)
+    assert again.probe.batches == 2 * num_batches
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "other"))
+    undisturbed = train(reader(), **arguments | {"data": bucketed()})
+    assert undisturbed.probe.batches == EPOCHS * num_batches
+    assert_same(again, undisturbed)
+    # Evaluating on the same batches between two epochs does not change their order either.
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "evaluated"))
+    data = bucketed()
+    evaluate = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: evaluated.evaluate(data, verbose=0)
+    )
+    evaluated = reader()
+    evaluated_too = train(evaluated, **arguments | {"data": data}, extra=[evaluate])
+    assert_same(evaluated_too, undisturbed)
+
+
+def test_the_order_of_bucketed_batches_matters_to_the_result():
+    # Without this, the test above could not fail.
+    first, second = bucketed(), bucketed()
+    second.epoch = 1
+    models = []
+    for data in (first, second):
+        models.append(reader())
+        for ids, labels in data:
+            models[-1].train_on_batch(ids, labels)
+    weights = [model.get_weights()[0] for model in models]
+    assert not np.array_equal(*weights)
+
+
 def test_a_finished_training_is_loaded(capsys):
     first = train()
     assert capsys.readouterr().out == ""
@@ -310,10 +375,10 @@ def test_another_training_is_not_loaded(monkeypatch):
     train(epochs=2)
     assert train(epochs=2, probe=Probe(0)).probe.batches == 0
     # Batch 0 is only reached by a training that begins.
-    crash(0, epochs=2, config=SimpleNamespace(rate=0.01, units=[6]))
-    crash(0, epochs=2, config={"rate": 0.01, "units": [5], "name": "b"})
+    crash(0, epochs=2, depends_on=SimpleNamespace(learning_rate=0.01, units=[6]))
+    crash(0, epochs=2, depends_on={"learning_rate": 0.01, "units": [5], "name": "b"})
     crash(0, epochs=2, model=small(units=6))
-    crash(0, epochs=2, model=small(rate=0.1))
+    crash(0, epochs=2, model=small(learning_rate=0.1))
     crash(0, epochs=2, model=small(loss="mae"))
     crash(0, epochs=2, data=shuffled().take(3))
     crash(0, epochs=2, name="other")
@@ -336,16 +401,18 @@ def test_names_that_keras_counts_do_not_matter_but_wiring_does():
     assert _fingerprint(wired(True), {}) != first
 
 
-def test_a_config_that_cannot_be_compared_is_refused():
-    with pytest.raises(TypeError, match="config holds <object"):
-        train(config={"model": object()})
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(TypeError, match="depends_on holds <object"):
+        train(depends_on={"model": object()})
 
 
 class Time:
-    """A clock that a training moves on: `pace[epoch]` seconds for each batch."""
+    """A clock that a training moves on by `batch_seconds[epoch]` for each batch."""
 
-    def __init__(self, monkeypatch, *pace):
-        self.now, self.epoch, self.pace = 0.0, 0, pace
+    def __init__(self, monkeypatch, *batch_seconds):
+        self.now = 0.0
+        self.epoch = 0
+        self.batch_seconds = batch_seconds
         monkeypatch.setattr(callbacks, "time", SimpleNamespace(perf_counter=lambda: self.now))
 
     def probe(self):
@@ -357,7 +424,7 @@ class Time:
 
             def on_train_batch_end(self, batch, logs=None):
                 super().on_train_batch_end(batch, logs)
-                clock.now += clock.pace[clock.epoch]
+                clock.now += clock.batch_seconds[clock.epoch]
 
         return Ticking()
 
@@ -411,31 +478,77 @@ def test_budget_that_suffices_says_nothing(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("key", "values", "best"),
+    ("key", "mode", "values", "best"),
     [
-        ("val_loss", [3, 1, 2, 4], 1),
-        ("val_loss", [float("nan"), 3, 2, 4], 2),
-        ("val_accuracy", [0.1, 0.9, 0.2, 0.3], 1),
-        ("val_accuracy", [0.1, 0.2, 0.3, 0.9], 3),
+        ("val_loss", "auto", [3, 1, 2, 4], 1),
+        ("val_loss", "auto", [float("nan"), 3, 2, 4], 2),
+        ("val_loss", "max", [3, 1, 2, 4], 3),
+        ("val_bleu", "max", [0.1, 0.9, 0.2, 0.3], 1),
+        ("val_bleu", "max", [0.1, 0.2, 0.3, 0.9], 3),
+        ("val_bleu", "min", [0.3, 0.1, 0.2, 0.9], 1),
     ],
 )
-def test_best_weights_come_back(key, values, best, whole):
+def test_best_weights_come_back(key, mode, values, best, whole):
+    arguments = {"monitor": key, "mode": mode}
     with pytest.raises(Crash):
-        train(probe=Probe(3 * BATCHES, values, key), monitor=key)
-    end = train(probe=Probe(None, values, key), monitor=key)
-    forward = train(monitor=key)
-    assert forward.probe.batches == 0
+        train(probe=Probe(3 * BATCHES, values, key), **arguments)
+    resumed = train(probe=Probe(None, values, key), **arguments)
+    loaded = train(**arguments)
+    assert loaded.probe.batches == 0
     # The numbers put in the log leave the weights as they are.
     expected = whole.probe.weights[best]
-    for trained in (end, forward):
+    for trained in (resumed, loaded):
         for left, right in zip(trained.model.get_weights(), expected, strict=True):
             np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.parametrize("knobs", [{"validate": False}, {"monitor": None}], ids=str)
-def test_without_the_metric_the_last_weights_stay(knobs, capsys):
-    done = train(**knobs)
-    again = train(**knobs)
+def unknown(y_true, y_pred):
+    """Compute a metric of the notebook's own, of which Keras cannot know what is better."""
+    return keras.ops.mean(y_true * y_pred, axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("metric", "key", "best"),
+    [
+        (keras.metrics.R2Score(), "val_r2_score", 2),
+        (keras.metrics.CosineSimilarity(), "val_cosine_similarity", 2),
+        (keras.metrics.BinaryAccuracy(), "val_binary_accuracy", 2),
+        (keras.metrics.MeanAbsoluteError(), "val_mean_absolute_error", 1),
+        (keras.metrics.MeanAbsoluteError(name="error_accuracy"), "error_accuracy", 1),
+        (unknown, "val_loss", 1),
+    ],
+)
+def test_keras_decides_which_way_a_metric_is_better(metric, key, best):
+    values = [0.2, 0.1, 0.9, 0.8]
+    done = train(small(metrics=[metric]), probe=Probe(None, values, key), monitor=key)
+    for left, right in zip(done.model.get_weights(), done.probe.weights[best], strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("key", ["val_unknown", "unknown", "val_accuracy_of_nobody"])
+def test_a_metric_without_a_known_direction_is_refused_at_once(key):
+    probe = Probe()
+    with pytest.raises(ValueError, match=f"small: .* larger {key} is better. Pass mode='max' or"):
+        train(small(metrics=[unknown]), probe=probe, monitor=key)
+    assert probe.batches == 1
+    values = [0.2, 0.1, 0.9, 0.8]
+    for mode, best in (("max", 2), ("min", 1)):
+        # Another name, so that the second does not load the first.
+        arguments = {"name": mode, "monitor": key, "mode": mode}
+        done = train(small(metrics=[unknown]), probe=Probe(None, values, key), **arguments)
+        for left, right in zip(done.model.get_weights(), done.probe.weights[best], strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="mode='up' is unknown"):
+        resume_callbacks("small", depends_on={}, mode="up")
+
+
+@pytest.mark.parametrize("arguments", [{"validate": False}, {"monitor": None}], ids=str)
+def test_without_the_metric_the_last_weights_stay(arguments, capsys):
+    done = train(**arguments)
+    again = train(**arguments)
     assert again.probe.batches == 0
     for trained in (done, again):
         for left, right in zip(
@@ -516,56 +629,6 @@ def test_a_model_that_is_not_built_is_refused():
         train(model)
 
 
-@pytest.fixture(scope="module")
-def ragged():
-    lengths = np.random.default_rng(0).integers(1, 180, 300)
-    rows = [[number + 1] * length for number, length in enumerate(lengths)]
-    return tf.ragged.constant(rows, dtype="int64"), np.arange(300)
-
-
-@pytest.mark.parametrize("seed", [None, 0])
-def test_like_lengths_gives_every_sequence_once_and_little_padding(ragged, seed):
-    tokens, labels = ragged
-    dataset = bucket_by_length(tokens, labels, 16, seed)
-    for _ in range(2):
-        batches = [(ids.numpy(), numbers.numpy()) for ids, numbers in dataset]
-        assert len(batches) == dataset.cardinality()
-        assert sorted(np.concatenate([numbers for _, numbers in batches])) == labels.tolist()
-        for ids, numbers in batches:
-            assert len(ids) <= 16
-            real = tokens.row_lengths().numpy()[numbers]
-            assert ids.shape[1] == real.max() and real.max() - real.min() < 50
-            np.testing.assert_array_equal(np.count_nonzero(ids, axis=1), real)
-            np.testing.assert_array_equal(ids[:, 0], numbers + 1)
-
-
-def test_like_lengths_shuffles_with_a_seed_only(ragged):
-    def order(dataset):
-        return [np.concatenate([numbers for _, numbers in dataset]).tolist() for _ in range(2)]
-
-    plain = order(bucket_by_length(*ragged, 16))
-    assert plain[0] == plain[1]
-    first, again = (order(bucket_by_length(*ragged, 16, seed=1)) for _ in range(2))
-    assert first == again and first[0] != first[1]
-
-
-def test_like_lengths_of_short_sequences_is_one_group():
-    tokens = tf.ragged.constant([[1], [2, 2], [3]], dtype="int64")
-    assert [ids.shape for ids, _ in bucket_by_length(tokens, np.zeros(3), 2)] == [(2, 2), (1, 1)]
-
-
-def test_predictions_come_back_in_the_given_order(ragged):
-    tokens, _ = ragged
-    inputs = keras.Input((None,), dtype="int64")
-    vectors = keras.layers.Embedding(301, 1, mask_zero=True, embeddings_initializer="normal")(
-        inputs
-    )
-    model = keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(vectors))
-    table = model.layers[1].get_weights()[0]
-    found = predict_bucketed(model, tokens, batch_size=7)
-    np.testing.assert_allclose(found[:, 0], table[1:, 0], rtol=1e-4)
-
-
 def test_a_training_step_is_traced_once(monkeypatch):
     calls = []
 
@@ -583,3 +646,64 @@ def test_a_training_step_is_traced_once(monkeypatch):
         return len(calls)
 
     assert traces(resume_callbacks("counts", depends_on={})) < traces([])
+
+
+PRIVATE_NAMES = [
+    "Model._initial_epoch",
+    "Layer._flatten_layers",
+    "Optimizer._trainable_variables",
+    "keras.src.random.seed_generator.global_seed_generator",
+]
+
+
+@pytest.mark.parametrize("name", PRIVATE_NAMES)
+def test_this_keras_has_a_private_name(name):
+    assert list(_keras_private.NAMES) == PRIVATE_NAMES
+    model = small()
+    assert name not in _keras_private.missing_names(model, [model.optimizer]), f"{name} is gone"
+
+
+def test_the_private_names_do_what_resuming_needs():
+    model = pair()
+    assert {model.first, model.second, model.first.layers[0]} < set(
+        _keras_private.all_layers(model)
+    )
+    model.one.build(model.first.trainable_variables)
+    trained = _keras_private.trained_variables(model.one)
+    assert [id(v) for v in trained] == [id(v) for v in model.first.trainable_variables]
+    before = keras.ops.convert_to_numpy(_keras_private.global_seed())
+    keras.random.normal((1,))
+    assert not np.array_equal(before, keras.ops.convert_to_numpy(_keras_private.global_seed()))
+    model = small()
+    _keras_private.begin_fit_at(model, 2)
+    assert model.fit(*arrays(), epochs=4, verbose=0).epoch == [2, 3]
+
+
+def gone(model, optimizers):
+    raise AttributeError
+
+
+@pytest.mark.parametrize("name", PRIVATE_NAMES)
+def test_without_a_private_name_training_runs_on_and_one_line_says_what_is_lost(
+    name, monkeypatch, capsys, whole
+):
+    monkeypatch.setitem(_keras_private.NAMES, name, gone)
+    expected = (
+        f"small: Keras {keras.__version__} has no {name}; "
+        "this training is not saved and cannot be resumed.\n"
+    )
+    for _ in range(2):  # the second run trains again
+        done = train()
+        assert capsys.readouterr().out == expected
+        assert done.probe.batches == EPOCHS * BATCHES
+        assert_same(done, whole)
+        assert done.history.seconds > 0
+    assert list(settings.output_dir("models").iterdir()) == []
+
+
+def test_a_name_that_is_really_gone_is_noticed(monkeypatch, capsys):
+    monkeypatch.delattr(keras.src.random.seed_generator, "global_seed_generator")
+    assert train(epochs=1).probe.batches == BATCHES
+    assert (
+        "has no keras.src.random.seed_generator.global_seed_generator;" in capsys.readouterr().out
+    )
