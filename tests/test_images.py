@@ -69,7 +69,7 @@ def test_a_folder_of_the_readers_own(tmp_path, capsys, colours):
     (folder / "notes.txt").write_text("not an image")
     images = datasets.load_images(folder, 128)
     assert list(images.photographs) == ["holiday"] and images.source == "folder"
-    assert images.label == "pictures: your folder"
+    assert images.label == "images: your folder"
     assert max(images.photographs["holiday"].shape) == 128
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
@@ -100,10 +100,10 @@ def test_the_sessions_images_come_first_if_available(monkeypatch, colours):
     images = datasets.load_images(max_side=128)
     assert images.source == "real" and next(iter(images.photographs)) == "golden gate"
     assert next(iter(images.paintings)) == "The Starry Night" and "glass" in images.paintings
-    assert images.label == "pictures: the session's two"
+    assert images.label == "images: the session's two"
     monkeypatch.setenv("COMPANION_DATA", "sample")
     sample = datasets.load_images(max_side=128)
-    assert sample.source == "sample" and sample.label == "pictures: built-in sample"
+    assert sample.source == "sample" and sample.label == "images: built-in sample"
     # The fingerprint follows pixels and names; both are the same in another call.
     assert sample.fingerprint == datasets.load_images(max_side=128).fingerprint
     assert len({sample.fingerprint, images.fingerprint}) == 2

@@ -188,9 +188,8 @@ class _Resume(keras.callbacks.Callback):
         if epoch == self.first_epoch:
             self._fill_history()
         if self.path is not None:
-            _keras_private.begin_fit_at(
-                self.model, None
-            )  # or the model's next `fit` would begin late
+            # Otherwise the model's next `fit` would begin late.
+            _keras_private.begin_fit_at(self.model, None)
         if hasattr(self.data, "epoch"):
             self.data.epoch = epoch
         self.start = time.perf_counter()
@@ -400,9 +399,8 @@ def _fingerprint(model, facts) -> str:
         try:
             return plain(get_config())
         except (NotImplementedError, TypeError, ValueError):
-            return (
-                None  # a class of the notebook that cannot be saved; its parts are listed as well
-            )
+            # A class of the notebook that cannot be saved; its parts are listed as well.
+            return None
 
     def encoded(value):
         if isinstance(value, SimpleNamespace):

@@ -250,7 +250,7 @@ def report(title: str, rows: list[dict], began: float) -> int:
 
 # Names of what depends on time; two runs need not agree in it.
 CLOCK = re.compile(
-    r"second|pace|per s\b|/s\b|times.as.(fast|long)|\bms\b|took|speed", re.IGNORECASE
+    r"second|pace|throughput|per s\b|/s\b|times.as.(fast|long)|\bms\b|took|speed", re.IGNORECASE
 )
 TIMES = (
     r"\b\d[\d.,]*\+? ?(?:ms|µs|us|s|min|h|seconds|minutes)(?:/\w+)?\b",

@@ -82,7 +82,7 @@ class ImageCollection:
             "sample": "built-in sample",
             "folder": "your folder",
         }
-        return f"pictures: {origins[self.source]}"
+        return f"images: {origins[self.source]}"
 
     @property
     def fingerprint(self) -> str:

@@ -309,9 +309,9 @@ class PositionalEmbedding(keras.layers.Layer):
         if not ops.is_tensor(start_index):
             self._check_length(inputs.shape[1], start_index)
         tokens = self.token_embedding(inputs)  # (batch, length, output_dim)
-        # The same positions for every row of the batch. Sliced, not looked up by the layer: each
-        # copy of a mirrored model would look up the same rows, and Adam adds up the squares of
-        # such sparse gradients instead of squaring their sum.
+        # The same positions for every row of the batch. Sliced, not looked up by the layer: the
+        # gradient of a lookup is sparse, and two mirrored copies that look up the same rows do not
+        # train as one model does (tests/proofs/devices.py).
         last_index = start_index + ops.shape(inputs)[1]
         positions = self.position_embedding.embeddings[start_index:last_index]
         return self.scale * (tokens + positions)
