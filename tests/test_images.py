@@ -121,6 +121,25 @@ def test_the_sample_replaces_them_unless_real_is_requested(monkeypatch):
         datasets.load_images()
 
 
+@pytest.mark.parametrize("damaged", ["golden_gate", "starry_night"])
+def test_a_damaged_image_of_the_session_gives_the_sample_and_one_line(
+    monkeypatch, capsys, colours, damaged
+):
+    folder = settings.cache_dir() / "pictures"
+    folder.mkdir(parents=True)
+    for name in ("golden_gate", "starry_night"):
+        Image.fromarray(colours).save(folder / f"{name}.jpg")
+    path = folder / f"{damaged}.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    assert datasets.load_images(max_side=96).source == "sample"
+    output = capsys.readouterr().out
+    assert output.count("\n") == 1 and f"{damaged}.jpg is not an image that can be read" in output
+    assert output.startswith("Using the built-in sample of images: ")
+    monkeypatch.setenv("COMPANION_DATA", "real")
+    with pytest.raises(downloads.Unavailable, match=f"{damaged}.jpg is not an image"):
+        datasets.load_images(max_side=96)
+
+
 class Log:
     """A run that remembers what was logged."""
 
@@ -179,16 +198,20 @@ def test_interrupted_images_are_computed_again_and_finished_ones_stay_on_disk():
     ) == 2
 
 
-def test_a_full_disk_costs_a_line_and_no_image(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("cannot write"), "cannot write"),
+    ],
+)
+def test_a_full_disk_costs_a_line_and_no_image(monkeypatch, capsys, error, reason):
     def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(Image.Image, "save", full)
     make, calls = counted(1, 2)
     assert [p[0, 0, 0] for p in results.cached_images("some", make, Log())] == [1, 2]
-    assert (
-        capsys.readouterr().out
-        == "some is not saved (No space left on device), the notebook goes on.\n"
-    )
+    assert capsys.readouterr().out == f"some is not saved ({reason}); the notebook goes on.\n"
     results.cached_images("some", make, Log())
     assert len(calls) == 2
