@@ -20,8 +20,8 @@ help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-		{ echo "Python 3.11, 3.12 or 3.13 is needed. Name it: make PYTHON=/path/to/python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11 (3.11.4 or newer), 3.12 or 3.13 is needed. Name it: make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	@echo "Setting up $(VENV) once, a few minutes ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
@@ -65,7 +65,7 @@ slides: $(READY)  ## make a deck of slides from each notebook: build/slides/inde
 new: $(READY)  ## write the skeleton of another notebook: name=diffusion
 	@$(BIN)/python tools/new_notebook.py "$(name)"
 
-results: $(READY)  ## take the numbers of the last quick and full runs up into docs/results.md
+results: $(READY)  ## copy the numbers of the last quick and full runs into docs/results.md
 	@$(BIN)/python tools/results.py
 
 map: $(READY)  ## draw the map of utils from its imports, and compare it with the README
@@ -81,10 +81,10 @@ prove: $(READY)  ## what dies, hangs or fills up (docs/durability.md), 2 to 3 h;
 	@for name in $(or $(WHAT),network kills repeats devices versions cluster); do \
 		PYTHONPATH=. $(BIN)/python tests/proofs/$$name.py $(ONLY) || failed=1; done; exit $${failed:-0}
 
-lock: $(READY)  ## write requirements.lock again from requirements.txt and pyproject.toml
+lock: $(READY)  ## rewrite requirements.lock from requirements.txt and pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
 	@echo "# Made by \`make lock\` from pyproject.toml and requirements.txt; what make and CI install." > requirements.lock.new
-	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --extra dev --extra site pyproject.toml \
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11.4 --extra dev --extra site pyproject.toml \
 		--no-header --no-annotate >> requirements.lock.new || { rm requirements.lock.new; exit 1; }
 	@mv requirements.lock.new requirements.lock
 

@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from utils.batching import bucket_by_length, predict_bucketed
+from utils import batching
+from utils.batching import bucket_by_length, predict_bucketed, rows_by_length
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,35 @@ def test_labels_must_match():
         bucket_by_length([[1], [2]], np.zeros(3), 2)
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (1,), (2, 2)])
+def test_labels_in_an_array_stay_what_they_are(rows, shape):
+    labels = np.random.default_rng(0).random((300, *shape)).astype("float32")
+    batches = bucket_by_length(rows, labels, 16, seed=0)
+    for ids, batch_labels in batches:
+        assert batch_labels.dtype == "float32"
+        np.testing.assert_array_equal(batch_labels, labels[ids[:, 0] - 1])
+
+
+def test_ids_are_integers():
+    with pytest.raises(TypeError, match="float64"):
+        bucket_by_length([[1, 2], [3]], [[0.7, 0.3], [1.0]], 2)
+
+
+@pytest.mark.parametrize("labels", [[], np.zeros(0), np.zeros(2)])
+def test_no_sequences_are_refused(as_tokens, labels):
+    nothing = as_tokens([[1], [2]])[:0]
+    with pytest.raises(ValueError, match="no sequences"):
+        bucket_by_length(nothing, labels, 2)
+    with pytest.raises(ValueError, match="no sequences"):
+        predict_bucketed(None, nothing)
+
+
+def test_rows_are_sorted_by_length_and_else_stay_in_order():
+    rows = rows_by_length(np.array([3, 1, 2, 1, 3]), 2)
+    assert [batch.tolist() for batch in rows] == [[1, 3], [2, 0], [4]]
+    assert rows_by_length(np.array([], int), 2) == []
+
+
 class Recorder(keras.Model):
     """Learns nothing, and stores the batches that `fit` and `evaluate` hand to it."""
 
@@ -195,3 +225,14 @@ def test_predictions_come_back_in_the_given_order(rows, as_tokens, batch_size):
     some = rows[: 20 if batch_size == 1 else 300]
     predictions = predict_bucketed(model, as_tokens(some), batch_size)
     np.testing.assert_allclose(predictions, table[1 : len(some) + 1], rtol=1e-4)
+
+
+def test_two_devices_get_as_many_rows_of_the_first_batch(monkeypatch):
+    # Buckets of 3, 3 and 4 sequences: only one of the three batches can be halved.
+    tokens = [[1]] * 3 + [[1, 2]] * 3 + [[1, 2, 3]] * 4
+    labels = np.zeros(len(tokens))
+    one = bucket_by_length(tokens, labels, 4, bucket_width=1)
+    assert [len(ids) for ids, _ in one] == [3, 3, 4]
+    monkeypatch.setattr(batching, "_num_devices", lambda: 2)
+    two = bucket_by_length(tokens, labels, 4, bucket_width=1)
+    assert [len(ids) for ids, _ in two] == [4, 3, 3]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from utils import _keras_private, callbacks, settings
 from utils.batching import bucket_by_length
-from utils.callbacks import _fingerprint, resume_callbacks
+from utils.callbacks import _described, resume_callbacks
 from utils.errors import CompanionError
 
 # Keras warns of a data set that shuffles itself, and of one whose length is not known.
@@ -299,7 +299,7 @@ def bucketed():
     return bucket_by_length(rows, rng.normal(size=30).astype("float32"), 8, seed=3, bucket_width=4)
 
 
-def reader():
+def build_classifier():
     keras.utils.set_random_seed(2)
     inputs = keras.Input((None,), dtype="int64")
     vectors = keras.layers.Embedding(9, 4)(inputs)
@@ -312,14 +312,14 @@ def reader():
 def test_batches_made_once_go_on_in_a_living_kernel(monkeypatch, tmp_path):
     once = bucketed()
     num_batches = len(once)
-    arguments = {"data": once, "validate": False, "name": "reader"}
+    arguments = {"data": once, "validate": False, "name": "classifier"}
     # As in a notebook: the batches stand in a cell above, and the cell that trains is run again.
-    crash(2 * num_batches + 2, model=reader(), **arguments)
-    crash(1, model=reader(), **arguments)
-    again = train(reader(), **arguments)
+    crash(2 * num_batches + 2, model=build_classifier(), **arguments)
+    crash(1, model=build_classifier(), **arguments)
+    again = train(build_classifier(), **arguments)
     assert again.probe.batches == 2 * num_batches
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "other"))
-    undisturbed = train(reader(), **arguments | {"data": bucketed()})
+    undisturbed = train(build_classifier(), **arguments | {"data": bucketed()})
     assert undisturbed.probe.batches == EPOCHS * num_batches
     assert_same(again, undisturbed)
     # Evaluating on the same batches between two epochs does not change their order either.
@@ -328,7 +328,7 @@ def test_batches_made_once_go_on_in_a_living_kernel(monkeypatch, tmp_path):
     evaluate = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: evaluated.evaluate(data, verbose=0)
     )
-    evaluated = reader()
+    evaluated = build_classifier()
     evaluated_too = train(evaluated, **arguments | {"data": data}, extra=[evaluate])
     assert_same(evaluated_too, undisturbed)
 
@@ -339,7 +339,7 @@ def test_the_order_of_bucketed_batches_matters_to_the_result():
     second.epoch = 1
     models = []
     for data in (first, second):
-        models.append(reader())
+        models.append(build_classifier())
         for ids, labels in data:
             models[-1].train_on_batch(ids, labels)
     weights = [model.get_weights()[0] for model in models]
@@ -396,9 +396,9 @@ def test_names_that_keras_counts_do_not_matter_but_wiring_does():
         model.compile("sgd", "mse")
         return model
 
-    first = _fingerprint(wired(False), {})
-    assert _fingerprint(wired(False), {}) == first
-    assert _fingerprint(wired(True), {}) != first
+    first = _described(wired(False), {})
+    assert _described(wired(False), {}) == first
+    assert _described(wired(True), {}) != first
 
 
 def test_what_cannot_be_compared_is_refused():
@@ -625,8 +625,10 @@ def test_a_model_that_is_not_built_is_refused():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.layers.Dense(1)])
     model.compile("sgd", "mse")
+    probe = Probe()
     with pytest.raises(CompanionError, match="small: build the model before fit"):
-        train(model)
+        train(model, probe=probe)
+    assert probe.batches == 1
 
 
 def test_a_training_step_is_traced_once(monkeypatch):

@@ -120,11 +120,21 @@ def test_what_git_does_not_track_stays_here(project):
         ".?*",
         "/docs",
         "/.env",
-        "/begun.txt",
         "/keys\\ \\[mine\\].txt",
         "/\\#draft.txt",
         f"/notebooks/{second.name}",
-    } - ({"/begun.txt"} if not (project / "begun.txt").exists() else set())
+    }
+
+
+def test_what_a_reader_lets_git_ignore_stays_here(project):
+    """Ray reads .gitignore by itself, but not the other lists that git has."""
+    (project / ".git" / "info").mkdir(exist_ok=True)
+    (project / ".git" / "info" / "exclude").write_text("/private/\n")
+    (project / "private").mkdir()
+    for number in range(3):
+        (project / "private" / f"{number}.txt").touch()
+    patterns = cluster.excluded_patterns(project, [])
+    assert [pattern for pattern in patterns if "private" in pattern] == ["/private/"]
 
 
 def test_without_git_hidden_files_stay_here(bare):
@@ -217,3 +227,19 @@ def test_archives_stay_in_their_folder_and_add_to_leaderboards(tmp_path):
     assert (ours / "leaderboard-a.jsonl").read_text() == "first\nsecond\n"
     assert (ours / "01_x" / "latest").read_text() == "theirs"
     assert not (ours / "01_x" / "debug.log").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ('{"model": "cu', '{"model": "cu\nsecond\n'),
+        ("first\n", "first\nsecond\n"),
+        ("", "second\n"),
+    ],
+    ids=["cut off", "whole", "empty"],
+)
+def test_rows_of_a_worker_begin_on_a_new_line(tmp_path, rows, expected):
+    """A row that a kill cut off would damage the row that follows it on the same line."""
+    (tmp_path / "leaderboard-a.jsonl").write_text(rows)
+    cluster.unpack(archive_of(("leaderboard-a.jsonl", tarfile.REGTYPE, b"second\n")), tmp_path)
+    assert (tmp_path / "leaderboard-a.jsonl").read_text() == expected

@@ -33,7 +33,7 @@ def imdb(tmp_path_factory):
 # Of the texts of each part of the fake data below: an order that another Python must not change.
 GOLDEN_REVIEWS = ["2d0f2b8566555067", "da9d82d180a8f759", "b9613440426e85e4"]
 GOLDEN_PAIRS = ["adbde9c40eb30f3f", "7651ac15fa9d14ba", "42b01a7e0dae9159"]
-GOLDEN_FINGERPRINT = "03acfb8aef6a8a4a"
+GOLDEN_FINGERPRINT = "c5f52a0845643041"
 
 
 def words(texts, position):
@@ -114,8 +114,16 @@ def test_the_sample_has_the_same_type_and_needs_no_cache(monkeypatch, capsys):
 @pytest.mark.parametrize("count", [0, -1, 20_001])
 def test_impossible_counts_are_refused(monkeypatch, count):
     monkeypatch.setenv("COMPANION_DATA", "sample")
-    with pytest.raises(CompanionError, match="reviews requested: choose 1 to 20,000"):
+    with pytest.raises(
+        CompanionError, match=f"train={count:,} requested: choose 1 to 20,000 reviews"
+    ):
         datasets.load_reviews(train=count)
+
+
+@pytest.mark.parametrize("load", [datasets.load_sentence_pairs, datasets.load_faces])
+def test_an_unknown_source_is_refused(load):
+    with pytest.raises(ValueError, match="source='smaple' is not one of auto, real, sample"):
+        load(2, 2, source="smaple")
 
 
 def test_an_unknown_data_mode_is_refused(monkeypatch):
@@ -213,7 +221,9 @@ def test_a_notebook_may_ask_for_the_sample_beside_real_pairs(spa_eng):
 @pytest.mark.parametrize("count", [0, 80_001])
 def test_impossible_counts_of_pairs_are_refused(monkeypatch, count):
     monkeypatch.setenv("COMPANION_DATA", "sample")
-    with pytest.raises(CompanionError, match="pairs requested: choose 1 to 80,000"):
+    with pytest.raises(
+        CompanionError, match=f"train={count:,} requested: choose 1 to 80,000 pairs"
+    ):
         datasets.load_sentence_pairs(train=count)
 
 
@@ -258,16 +268,15 @@ def test_a_damaged_file_of_digits_gives_the_sample_and_one_line(mnist, monkeypat
         np.savez(path, x_train=np.array([{"a": 1}], dtype=object), allow_pickle=True)
     else:
         np.savez(path, **arrays | {"y_test": arrays["y_test"][::-1]})
+    damaged = path.read_bytes()
     monkeypatch.setenv("COMPANION_PROFILE", "quick")
     digits = datasets.load_digits(30, 10)
     output = capsys.readouterr().out
-    assert (
-        digits.source == "sample"
-        and output.count("\n") == 1
-        and "built-in sample of digits" in output
-    )
+    assert digits.source == "sample" and output.count("\n") == 1
+    assert output.startswith("Using the built-in sample of digits: mnist.npz in ")
+    assert path.read_bytes() == damaged, "kept until there is a better one"
     monkeypatch.setenv("COMPANION_DATA", "real")
-    with pytest.raises(downloads.Unavailable):
+    with pytest.raises(downloads.Unavailable, match=r"mnist\.npz in .* has a wrong sha256"):
         datasets.load_digits(30, 10)
 
 
@@ -370,10 +379,18 @@ def test_a_fingerprint_follows_the_content_and_nothing_else():
     ("one", "other"),
     [
         (["ab", "c"], ["a", "bc"]),
+        (["a", "b"], ['a", "b']),
+        ({"a": 1, "b": 23}, {"a": 12, "b": 3}),
+        ({"a": [1], "b": []}, {"a": [], "b": [1]}),
+        ([np.array([1, 2]), np.array([3])], [np.array([1]), np.array([2, 3])]),
+        ([[np.zeros(2, "uint8")]], [[np.zeros(2, "int8")]]),
+        (np.zeros(2, "uint8"), [0, 0]),
+        ([np.float32(0.5)], [np.float32(0.25)]),
         (np.zeros((2, 3), "uint8"), np.zeros((3, 2), "uint8")),
         (np.zeros(4, "uint8"), np.zeros(2, "uint16")),
         ({"a": np.array([1]), "b": np.array([2])}, {"a": np.array([2]), "b": np.array([1])}),
         (np.array(["a", "b"], dtype=object), np.array(["a", "c"], dtype=object)),
+        (np.zeros((0, 2), dtype=object), np.zeros((0, 3), dtype=object)),
         (["1"], [1]),
         (None, []),
         ({}, []),

@@ -23,7 +23,7 @@ def runs(tmp_path):
     return tmp_path / "runs"
 
 
-def fill(monkeypatch, *folders):
+def fill(monkeypatch, folders):
     """Make some folders, and what lies in them, look as if they were on full disks."""
     disk_usage = shutil.disk_usage
 
@@ -35,7 +35,7 @@ def fill(monkeypatch, *folders):
 
 
 def test_runs_on_a_full_disk_go_elsewhere_and_one_line_says_so(monkeypatch, runs, capsys):
-    fill(monkeypatch, runs)
+    fill(monkeypatch, [runs])
     notebook.start("99_test")
     line = capsys.readouterr().out
     assert line.count("\n") == 1 and "disk full, 4 MB free" in line and "COMPANION_RUNS" in line
@@ -48,6 +48,24 @@ def test_runs_on_a_full_disk_go_elsewhere_and_one_line_says_so(monkeypatch, runs
     assert (folder.parent / "summary.json").is_file()
     assert capsys.readouterr().out == ""
     shutil.rmtree(folder.parent.parent)
+
+
+def test_a_spare_folder_that_fills_up_is_left_for_the_next_one(monkeypatch, tmp_path, runs, capsys):
+    disks = [tmp_path / "first", tmp_path / "second"]
+    for disk in disks:
+        disk.mkdir()
+    monkeypatch.setattr(settings, "_spare_places", lambda: disks)
+    full = [runs]
+    fill(monkeypatch, full)
+    for disk in disks:
+        folder = settings.output_dir()
+        assert folder.is_dir() and folder.is_relative_to(disk)
+        assert settings.output_dir() == folder
+        assert capsys.readouterr().out.count("\n") == 1
+        full.append(disk)
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "elsewhere"))
+    assert settings.output_dir().is_relative_to(tmp_path / "elsewhere")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("kind", ["a file", "read-only"])
@@ -161,6 +179,52 @@ def test_what_was_logged_outlives_a_kill(runs):
     assert sorted((name, epoch) for name, epoch, _ in kills.logged(runs)) == [
         ("cut", n) for n in range(4)
     ]
+
+
+class FakeDevices:
+    """Stands in for TensorFlow's devices; it records the parts of the CPU and the strategy's."""
+
+    def __init__(self, monkeypatch, num_gpus):
+        import tensorflow as tf
+
+        self.parts = []
+        self.mirrored = []
+        self.counts = {"GPU": num_gpus, "CPU": 1}
+        monkeypatch.setattr(tf.config, "list_physical_devices", self.named)
+        monkeypatch.setattr(tf.config, "list_logical_devices", self.named)
+        monkeypatch.setattr(tf.config, "set_logical_device_configuration", self.divide)
+        monkeypatch.setattr(tf.distribute, "has_strategy", lambda: False)
+        monkeypatch.setattr(tf.distribute, "MirroredStrategy", self.mirrored.extend)
+        monkeypatch.setattr(tf.distribute, "experimental_set_strategy", lambda strategy: None)
+
+    def named(self, kind):
+        return [SimpleNamespace(name=f"{kind}:{n}") for n in range(self.counts[kind])]
+
+    def divide(self, device, parts):
+        self.parts.append(device.name)
+        self.counts["CPU"] = len(parts)
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "parts", "mirrored"),
+    [(0, ["CPU:0"], ["CPU:0", "CPU:1"]), (2, [], ["GPU:0", "GPU:1"]), (4, [], ["GPU:0", "GPU:1"])],
+)
+def test_models_are_mirrored_on_gpus_or_without_any_on_parts_of_the_cpu(
+    monkeypatch, num_gpus, parts, mirrored
+):
+    monkeypatch.setenv("COMPANION_DEVICES", "2")
+    fake = FakeDevices(monkeypatch, num_gpus)
+    notebook._mirror_models()
+    assert (fake.parts, fake.mirrored) == (parts, mirrored)
+
+
+def test_more_devices_than_gpus_are_refused(monkeypatch):
+    monkeypatch.setenv("COMPANION_DEVICES", "2")
+    fake = FakeDevices(monkeypatch, 1)
+    message = r"COMPANION_DEVICES=2 is more than the number of GPUs, which is 1\."
+    with pytest.raises(CompanionError, match=message):
+        notebook._mirror_models()
+    assert fake.parts == fake.mirrored == []
 
 
 def test_a_number_of_devices_that_cannot_be_is_refused(monkeypatch):

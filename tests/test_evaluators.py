@@ -1,5 +1,6 @@
 """Networks that evaluate generators, against the known truth of the samples they are trained on."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ def quick(monkeypatch):
     monkeypatch.setenv("COMPANION_PROFILE", "quick")
     monkeypatch.setenv("COMPANION_DATA", "sample")
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    keras.utils.set_random_seed(0)
 
 
 def test_the_digit_classifier_is_accurate_and_trained_once(quick, capsys):

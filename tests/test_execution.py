@@ -30,7 +30,10 @@ def write_notebook(folder, name, sources, tags=()):
 
 
 def is_running(pid):
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_until(condition, seconds):
@@ -119,7 +122,7 @@ def test_a_seed_reaches_a_notebook_that_takes_one_and_others_fail(bare):
     write_notebook(bare / "notebooks", "02_unseeded", ["seed = 0", print_seed])
     done = run(bare, "run_notebooks.py", "--seeds", "0 7")
     assert done.returncode == 1
-    assert "FAILED 02_unseeded.ipynb, takes no seed" in done.stderr
+    assert "FAILED 02_unseeded.ipynb (seed 7), takes no seed" in done.stderr
     assert done.stderr.count("FAILED") == 1
     build = bare / "build" / "quick"
     for seed, folder in ((0, build), (7, build / "seed-7")):
@@ -128,9 +131,20 @@ def test_a_seed_reaches_a_notebook_that_takes_one_and_others_fail(bare):
     assert not (build / "seed-7" / "02_unseeded.ipynb").exists()
 
 
+def test_variables_are_set_for_the_kernel_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPANION_RUNS", "a reader's own")
+    source = "import os; print(os.environ['COMPANION_RUNS'], os.environ['COMPANION_CACHE'])"
+    path = write_notebook(tmp_path, "01_prints", [source])
+    monkeypatch.setenv("COMPANION_CACHE", "inherited")
+    outcome = execution.execute(path, 0, 60, {"COMPANION_RUNS": "of the run"})
+    assert outcome.error is None
+    assert outcome.notebook.cells[0].outputs[0].text == "of the run inherited\n"
+    assert os.environ["COMPANION_RUNS"] == "a reader's own"
+
+
 def test_papermill_sets_the_seed_of_the_skeleton(bare):
     """As README.md says it: with papermill's own command line, from the folder of the project."""
-    first = sorted((settings.ROOT / "notebooks").glob("[0-9]*.ipynb"))[0]
+    first = execution.notebooks()[0]
     (bare / "notebooks" / first.name).write_bytes(first.read_bytes())
     written = run(bare, "new_notebook.py", "diffusion")
     assert written.returncode == 0, written.stderr

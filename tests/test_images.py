@@ -69,7 +69,7 @@ def test_a_folder_of_the_readers_own(tmp_path, capsys, colours):
     (folder / "notes.txt").write_text("not an image")
     images = datasets.load_images(folder, 128)
     assert list(images.photographs) == ["holiday"] and images.source == "folder"
-    assert images.label == "pictures: your folder"
+    assert images.label == "images: your folder"
     assert max(images.photographs["holiday"].shape) == 128
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
@@ -100,10 +100,10 @@ def test_the_sessions_images_come_first_if_available(monkeypatch, colours):
     images = datasets.load_images(max_side=128)
     assert images.source == "real" and next(iter(images.photographs)) == "golden gate"
     assert next(iter(images.paintings)) == "The Starry Night" and "glass" in images.paintings
-    assert images.label == "pictures: the session's two"
+    assert images.label == "images: the session's two"
     monkeypatch.setenv("COMPANION_DATA", "sample")
     sample = datasets.load_images(max_side=128)
-    assert sample.source == "sample" and sample.label == "pictures: built-in sample"
+    assert sample.source == "sample" and sample.label == "images: built-in sample"
     # The fingerprint follows pixels and names; both are the same in another call.
     assert sample.fingerprint == datasets.load_images(max_side=128).fingerprint
     assert len({sample.fingerprint, images.fingerprint}) == 2
@@ -119,6 +119,25 @@ def test_the_sample_replaces_them_unless_real_is_requested(monkeypatch):
     monkeypatch.setenv("COMPANION_DATA", "real")
     with pytest.raises(downloads.Unavailable, match=r"golden_gate.jpg and starry_night.jpg"):
         datasets.load_images()
+
+
+@pytest.mark.parametrize("damaged", ["golden_gate", "starry_night"])
+def test_a_damaged_image_of_the_session_gives_the_sample_and_one_line(
+    monkeypatch, capsys, colours, damaged
+):
+    folder = settings.cache_dir() / "pictures"
+    folder.mkdir(parents=True)
+    for name in ("golden_gate", "starry_night"):
+        Image.fromarray(colours).save(folder / f"{name}.jpg")
+    path = folder / f"{damaged}.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    assert datasets.load_images(max_side=96).source == "sample"
+    output = capsys.readouterr().out
+    assert output.count("\n") == 1 and f"{damaged}.jpg is not an image that can be read" in output
+    assert output.startswith("Using the built-in sample of images: ")
+    monkeypatch.setenv("COMPANION_DATA", "real")
+    with pytest.raises(downloads.Unavailable, match=f"{damaged}.jpg is not an image"):
+        datasets.load_images(max_side=96)
 
 
 class Log:
@@ -179,16 +198,20 @@ def test_interrupted_images_are_computed_again_and_finished_ones_stay_on_disk():
     ) == 2
 
 
-def test_a_full_disk_costs_a_line_and_no_image(monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("cannot write"), "cannot write"),
+    ],
+)
+def test_a_full_disk_costs_a_line_and_no_image(monkeypatch, capsys, error, reason):
     def full(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(Image.Image, "save", full)
     make, calls = counted(1, 2)
     assert [p[0, 0, 0] for p in results.cached_images("some", make, Log())] == [1, 2]
-    assert (
-        capsys.readouterr().out
-        == "some is not saved (No space left on device), the notebook goes on.\n"
-    )
+    assert capsys.readouterr().out == f"some is not saved ({reason}); the notebook goes on.\n"
     results.cached_images("some", make, Log())
     assert len(calls) == 2

@@ -7,10 +7,10 @@ import re
 import nbformat
 import pytest
 
+from tools.execution import notebooks
 from utils import settings
 
-# A notebook without a number, such as the my_post.ipynb of README.md, is a reader's own.
-PATHS = sorted((settings.ROOT / "notebooks").glob("[0-9]*.ipynb"))
+PATHS = notebooks()
 RECORDING_ENDS = "01:18:57"
 TIME = re.compile(r"\d\d:\d\d:\d\d")
 AT_A_GLANCE = ("You will build", "Session", "Book", "Time on two CPU cores", "Data", "Read before")

@@ -93,6 +93,16 @@ def test_a_history_without_validation_draws_no_validation(drawn):
     assert list(training.get_ydata()) == [3, 2] and len(validation.get_ydata()) == 0
 
 
+def test_every_history_has_a_colour_of_its_own(drawn):
+    histories = {str(number): {"loss": [3, 2], "val_loss": [3, 3]} for number in range(7)}
+    with pytest.raises(ValueError, match="7 histories, but only 6 colours"):
+        plots.plot_history(histories, "loss", "Seven", ALT)
+    del histories["6"]
+    plots.plot_history(histories, "loss", "Six", ALT)
+    lines = drawn[0][0].axes[0].lines
+    assert len({line.get_color() for line in lines[:12]} | {plots.GREY}) == 7
+
+
 def test_heatmap_writes_its_numbers_readably(drawn):
     values = np.array([[-1.0, 0.0], [0.5, 1.0]])
     plots.heatmap(values, "Signs", ALT, rows=["r", "s"], columns=["c", "d"], diverging=True)
@@ -138,7 +148,7 @@ def test_the_leaderboard_draws_the_interval_of_the_table(drawn, outputs):
     ],
 )
 def test_the_title_of_the_leaderboard_holds_for_all_rows(drawn, outputs, tested, title):
-    rows = [row(str(place), tested=number) for place, number in enumerate(tested)]
+    rows = [row(f"m{index}", tested=number) for index, number in enumerate(tested)]
     plots.leaderboard(rows, 0.5, ALT)
     assert drawn[0][0].axes[0].get_title(loc="left") == title
 
@@ -266,3 +276,22 @@ def test_colours_stay_apart_for_colour_blind_readers():
         seen = np.clip(colours @ np.array(matrix).T, 0, 1) ** (1 / 2.2)
         distance = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + np.eye(len(seen))
         assert distance.min() > 0.15
+
+
+def test_leaderboard_leaves_out_what_a_baseline_does_not_have(capsys):
+    rows = [
+        {"model": "copy", "bleu": 1.0, "chrf": 10.0, "notebook": "04_x"},
+        {
+            "model": "GRU",
+            "bleu": 20.0,
+            "chrf": 40.0,
+            "accuracy": 0.5,
+            "parameters": 1_000,
+            "seconds": 60,
+            "throughput": 900,
+            "notebook": "04_x",
+        },
+    ]
+    plots.translation_leaderboard(rows, "Bars of BLEU, two of them, one longer than the other.")
+    output = capsys.readouterr().out
+    assert "50.0%" in output and "1,000" in output and "900" in output and "None" not in output

@@ -1,6 +1,7 @@
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -57,6 +58,12 @@ def test_an_unknown_data_mode_is_refused_with_the_known_ones(monkeypatch):
         settings.data_mode()
 
 
+def test_a_file_label_has_the_name_and_a_digest():
+    # `printf x | sha256sum` begins with these digits.
+    assert settings.file_label("GAN, 2 épocas!", "x") == "gan--2-épocas-2d711642b7"
+    assert settings.file_label("GAN", "x") != settings.file_label("GAN", "y")
+
+
 def test_start_repeats_random_numbers():
     import keras
 
@@ -84,6 +91,34 @@ def test_paths_are_written_without_a_user_name(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert settings.display_path(settings.ROOT / "runs" / "x") == "runs/x"
     assert settings.display_path(tmp_path / "films" / "x") == "~/films/x"
+
+
+def test_a_home_that_is_a_link_is_written_without_a_user_name(monkeypatch, tmp_path):
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "name").symlink_to(tmp_path / "volume", target_is_directory=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "name"))
+    assert settings.display_path(tmp_path / "name" / "films") == "~/films"
+    assert settings.display_path(tmp_path / "volume" / "films") == "~/films"
+
+
+@pytest.mark.parametrize(
+    ("kind", "all_devices", "expected"),
+    [
+        ("GPU", ["gpu:0", "gpu:1", "gpu:2"], "2 GPU, models mirrored on 2 devices"),
+        ("CPU", ["gpu:0"], "CPU cores, models mirrored on 2 devices"),
+    ],
+)
+def test_the_banner_names_the_devices_that_train(monkeypatch, kind, all_devices, expected):
+    import keras
+    import tensorflow as tf
+
+    paths = [f"/job:localhost/replica:0/task:0/device:{kind}:{number}" for number in range(2)]
+    strategy = SimpleNamespace(
+        num_replicas_in_sync=2, extended=SimpleNamespace(worker_devices=paths)
+    )
+    monkeypatch.setattr(tf.distribute, "get_strategy", lambda: strategy)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: all_devices)
+    assert settings.device_summary().endswith(expected)
 
 
 def test_the_banner_is_one_line_with_profile_devices_data_and_log(capsys):

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 import nbformat
 import pytest
 
+from tools.execution import notebooks
 from utils import settings
 
 CHROMIUM = next(
@@ -142,7 +143,7 @@ def visited(browser, address):
 def test_every_notebook_has_a_page_and_a_card(browser, address):
     page, _ = opened(browser, address)
     cards = page.eval_on_selector_all(".sd-card a", "all => all.map(a => a.getAttribute('href'))")
-    names = sorted(path.stem for path in (settings.ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    names = [path.stem for path in notebooks()]
     assert cards == [f"notebooks/{name}.html" for name in names]
     page.context.close()
 
@@ -233,7 +234,7 @@ def decks(browser):
     address = f"http://127.0.0.1:{server.server_port}/"
     page, errors = opened(browser, address, height=720)
     slides = {}
-    for path in sorted((settings.ROOT / "notebooks").glob("[0-9]*.ipynb")):
+    for path in notebooks():
         page.goto(f"{address}{path.stem}.html")
         slides[path.stem] = page.evaluate(WALK)
     page.context.close()

@@ -105,12 +105,18 @@ def test_pairs_without_alignments_can_be_filtered(vectorizers):
         ("[start] ¿ quién es él ? [end] basura", "¿Quién es él?"),
         ('ella dijo : " ¡ no ! " [end]', 'Ella dijo: "¡no!"'),
         ("[UNK] vive ( aquí ) . [end]", "[UNK] vive (aquí)."),
+        ("3 de mayo . [end]", "3 de mayo."),
+        ("¿ 3 gatos ?", "¿3 gatos?"),
         ("[end]", ""),
         ("", ""),
     ],
 )
 def test_tokens_are_joined_into_a_sentence(tokens, sentence):
     assert detokenize(tokens.split()) == sentence
+
+
+def test_empty_tokens_are_left_out():
+    assert detokenize(["", "¿", "", "qué", "", "dice", "?"]) == "¿Qué dice?"
 
 
 @pytest.mark.tensorflow

@@ -4,10 +4,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+from packaging.specifiers import SpecifierSet
 
+from tools.execution import notebooks
 from utils import settings
 
 SETUP = 'REPOSITORY = ""  # owner/name\nimport sys'
@@ -70,6 +74,34 @@ def test_only_the_chosen_notebooks_run_and_their_outputs_are_stored(project):
     assert [cell.execution_count for cell in stored.cells if cell.cell_type == "code"] == [1, 2, 3]
     summary = json.loads((project / "docs" / "results" / "02_good-live-sample.json").read_text())
     assert summary["numbers"] == {"right": 0.89}
+
+
+def test_storing_sets_the_folder_of_an_earlier_run_aside(project):
+    log = project / "runs" / "02_good" / "wandb" / "unsynced.log"
+    log.parent.mkdir(parents=True)
+    (project / "build" / "replaced" / "02_good").mkdir(parents=True)
+    (project / "build" / "replaced" / "02_good" / "older.log").touch()
+    log.write_text("not uploaded yet")
+    store = ("--only", "02", "--profile", "live", "--store")
+    done = run(project, "run_notebooks.py", *store)
+    assert done.returncode == 0, done.stderr
+    assert "Moved runs/02_good to build/replaced/02_good\n" in done.stdout
+    aside = project / "build" / "replaced" / "02_good"
+    assert [path.name for path in aside.iterdir()] == ["wandb"]
+    assert (aside / "wandb" / "unsynced.log").read_text() == "not uploaded yet"
+    assert [path.name for path in (project / "runs" / "02_good").iterdir()] == ["summary.json"]
+    quick = project / "build" / "quick" / "runs" / "02_good"
+    quick.mkdir(parents=True)
+    done = run(project, "run_notebooks.py", "--only", "02")
+    assert done.returncode == 0, done.stderr
+    assert "Moved" not in done.stdout and (aside / "wandb").is_dir()
+
+
+def test_the_folders_of_all_seeds_are_named(project):
+    done = run(project, "run_notebooks.py", "--only", "01", "--seeds", "2 5")
+    assert "Executed notebooks: build/quick/seed-2, build/quick/seed-5\n" in done.stdout
+    assert "FAILED 01_bad.ipynb (seed 2), takes no seed" in done.stderr
+    assert "FAILED 01_bad.ipynb (seed 5), takes no seed" in done.stderr
 
 
 def test_an_unknown_notebook_is_refused_with_the_known_ones(project):
@@ -149,7 +181,7 @@ def colab(tmp_path):
     git = ["git", "-c", "user.name=reader", "-c", "user.email=reader@example.org"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "fork"]):
         subprocess.run([*git, *command], cwd=origin, check=True)
-    notebook = nbformat.read(min((settings.ROOT / "notebooks").glob("[0-9]*.ipynb")), as_version=4)
+    notebook = nbformat.read(notebooks()[0], as_version=4)
     setup = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
 
     def execute(repository):
@@ -195,8 +227,7 @@ def test_a_new_notebook_keeps_the_contract_as_it_is(project):
     (project / "tests").mkdir()
     for name in ("conftest.py", "test_notebooks.py"):
         shutil.copy(settings.ROOT / "tests" / name, project / "tests")
-    first = sorted((settings.ROOT / "notebooks").glob("[0-9]*.ipynb"))[0]
-    shutil.copy(first, project / "notebooks")
+    shutil.copy(notebooks()[0], project / "notebooks")
     refused = run(project, "new_notebook.py", "Big Name")
     assert refused.returncode == 1 and "make new name=" in refused.stdout
     written = run(project, "new_notebook.py", "diffusion")
@@ -236,8 +267,8 @@ def test_results_flatten_to_named_numbers():
         "rows: Adam: steps": 18,
         "kid": 0.123456,
     }
-    values = ([0.5, 2], 0.123456, 3000.0, 259.2, "InceptionV3")
-    texts = ["0.5, 2", "0.123", "3,000", "259.2", "InceptionV3"]
+    values = ([0.5, 2], 0.123456, 3000.0, 259.2, "InceptionV3", None, [0.5, None])
+    texts = ["0.5, 2", "0.123", "3,000", "259.2", "InceptionV3", "-", "0.5, -"]
     assert [results.formatted(value) for value in values] == texts
 
 
@@ -272,6 +303,18 @@ def test_only_shares_are_printed_in_percent(tmp_path, monkeypatch):
     assert rows[0][2] == "the book |"
 
 
+def test_a_summary_whose_notebook_is_gone_is_left_out(project):
+    """As after `make new`, `make render` and the removal of that notebook."""
+    results = project / "docs" / "results"
+    results.mkdir(parents=True)
+    gone = {"notebook": "11_gone", "profile": "live", "data": "real", "headline": "gone"}
+    (results / "11_gone-live-real.json").write_text(json.dumps(gone | {"numbers": {"loss": 1.5}}))
+    done = run(project, "run_notebooks.py", "--only", "02", "--profile", "live", "--store")
+    assert done.returncode == 0, done.stderr
+    page = (project / "docs" / "results.md").read_text()
+    assert "02_good" in page and "11_gone" not in page
+
+
 def test_results_page_is_up_to_date_with_the_summaries():
     from tools import results
 
@@ -284,21 +327,27 @@ def test_every_make_target_is_documented():
     listed = subprocess.run(
         ["make", "help"], cwd=settings.ROOT, capture_output=True, text=True
     ).stdout
-    for target in (
-        "run",
-        "test",
-        "lab",
-        "data",
-        "render",
-        "colab",
-        "site",
-        "slides",
-        "new",
-        "results",
-        "clean",
-        "help",
-    ):
-        assert f"make {target} " in listed
+    makefile = (settings.ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    parts_of_test = re.search(r"^test: (.*?) *##", makefile, re.MULTILINE)[1].split()
+    assert set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE)) == set(phony)
+    documented = re.findall(r"^ *make (\w+) ", listed, re.MULTILINE)
+    assert sorted(documented) == sorted(set(phony) - set(parts_of_test))
+    assert len(documented) >= 12
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [((3, 11, 3), False), ((3, 11, 4), True), ((3, 13, 9), True), ((3, 14, 0), False)],
+)
+def test_make_and_pyproject_need_the_same_python(version, fits):
+    """Python 3.11.4 is the first 3.11 with the filter "data" of `tarfile`."""
+    makefile = (settings.ROOT / "Makefile").read_text()
+    (condition,) = re.findall(r"sys\.exit\((not .*)\)'", makefile)
+    info = SimpleNamespace(version_info=(*version, "final", 0))
+    assert (not eval(condition, {"sys": info})) == fits
+    project = tomllib.loads((settings.ROOT / "pyproject.toml").read_text())["project"]
+    assert (".".join(map(str, version)) in SpecifierSet(project["requires-python"])) == fits
 
 
 def test_lock_pins_every_requirement():

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from utils import settings, tracking
 from utils.errors import CompanionError
 
 KEY = "0123456789" * 4
+real_tear_down = tracking._tear_down  # the fixture `fake` replaces it
 LIMIT = 40  # seconds; only a guard, for a busy machine
 
 # Trains with Keras, so that the callback is compared with the History.
@@ -442,7 +443,7 @@ def test_an_entry_that_fails_costs_one_line_and_no_other_entry(fake, capsys):
     run.log_image("image", "not an image")
     with pytest.raises(ArithmeticError), run:
         raise ArithmeticError
-    assert capsys.readouterr().out == "W&B: the table is too long; a part of the log is lost.\n"
+    assert capsys.readouterr().out == "W&B: the table is too long; part of the log is lost.\n"
     assert fake_run.calls == [({"a": 1}, None), 1]
     run.log({"a": 2})
     run.finish()
@@ -503,10 +504,59 @@ def test_folder_that_cannot_be_written_costs_one_line(monkeypatch, tmp_path, cap
     monkeypatch.setattr(settings, "_spare_places", list)
     with tracking.start("model") as run:
         run.log({"loss": 1})
+    # Without the folder's path, in which there may be a user name.
+    assert capsys.readouterr().out == "W&B: Not a directory; model is not logged.\n"
+
+
+class BrokenImport(ModuleType):
+    """Stands in for a wandb that fails while it is imported, as with two versions of protobuf."""
+
+    def __getattr__(self, name):
+        raise TypeError("Descriptors cannot be created directly. Downgrade.\nSee the manual.")
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (None, "import of wandb halted"),
+        (BrokenImport("wandb"), "Descriptors cannot be created directly"),
+    ],
+)
+def test_a_wandb_that_cannot_be_imported_costs_one_line(monkeypatch, capsys, broken, reason):
+    monkeypatch.setitem(sys.modules, "wandb", broken)
+    with tracking.start("model", {"a": 1}) as run:
+        run.log({"loss": 1})
+        run.log_image("image", np.zeros((2, 2)))
     out = capsys.readouterr().out
-    assert (
-        out.count("\n") == 1 and out.startswith("W&B: ") and out.endswith("model is not logged.\n")
-    )
+    assert out.startswith(f"W&B: {reason}") and out.endswith("; model is not logged.\n")
+    assert out.count("\n") == 1
+
+
+def test_a_run_that_hangs_is_torn_down_though_no_thread_can_be_started_at_exit(monkeypatch, fake):
+    torn_down = threading.Event()
+    monkeypatch.setattr(tracking, "_tear_down", real_tear_down)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(teardown=torn_down.set))
+    fake_run, run = fake()
+    fake_run.free.clear()
+    run.log({"a": 1})
+
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as exiting:
+        exiting.setattr(threading.Thread, "start", refuse)  # as Python 3.12.1 does
+        run.finish()
+    assert torn_down.is_set()
+
+
+def test_a_run_that_ends_well_leaves_no_thread_and_wandb_as_it_is(fake, monkeypatch):
+    torn_down = []
+    monkeypatch.setattr(tracking, "_tear_down", lambda: torn_down.append(True))
+    _, run = fake()
+    threads = [run._worker, run._cleaner]
+    assert all(thread.is_alive() for thread in threads)
+    run.finish()
+    assert not any(thread.is_alive() for thread in threads) and torn_down == []
 
 
 @pytest.mark.parametrize(
@@ -552,4 +602,23 @@ def test_key_in_netrc(monkeypatch, tmp_path, machine, server, expected):
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_BASE_URL", server)
     monkeypatch.delenv("WANDB_MODE")
+    assert tracking.mode() == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([".netrc"], "online"),
+        (["_netrc"], "online"),  # where `wandb login` writes it on Windows
+        ([".netrc", "_netrc"], "online"),
+        ([], "offline"),
+    ],
+)
+def test_key_in_the_home_folder(monkeypatch, tmp_path, names, expected):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("NETRC", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in names:
+        (tmp_path / name).write_text(f"machine api.wandb.ai login user password {KEY}\n")
     assert tracking.mode() == expected

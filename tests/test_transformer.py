@@ -45,6 +45,7 @@ def seeded():
 
 def test_every_layer_of_the_module_is_tested():
     classes = [name for name, item in vars(transformer).items() if inspect.isclass(item)]
+    classes.remove("_TransformerBlock")  # what both blocks share
     assert sorted(classes) == sorted({name.split()[0] for name in LAYERS})
 
 
@@ -55,6 +56,32 @@ def test_padding_changes_no_other_position(name, num_padding):
     plain = model.predict(TOKENS, verbose=0)
     padded = model.predict(np.pad(TOKENS, ((0, 0), (0, num_padding))), verbose=0)
     np.testing.assert_allclose(padded[:, :6], plain, atol=1e-5)
+
+
+BLOCKS = [name for name in LAYERS if "Embedding" not in name]
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_padding_in_front_changes_no_token(name):
+    model, layer = model_of(name)
+    randomize(layer, 0)
+    plain = model.predict(TOKENS, verbose=0)
+    padded = model.predict(np.pad(TOKENS, ((0, 0), (4, 0))), verbose=0)
+    np.testing.assert_allclose(padded[:, 4:], plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_other_layers_that_use_the_same_tensors_still_find_the_mask(name):
+    """Keras's attention removes the mask from the tensors it gets."""
+    embedding = keras.layers.Embedding(10, 8, mask_zero=True)
+    average = keras.layers.GlobalAveragePooling1D()
+    expected = average(embedding(TOKENS))
+    inputs = []
+    for _ in range(2 if name == "TransformerDecoder" else 1):
+        inputs.append(embedding(np.pad(TOKENS, ((0, 0), (0, 9)))))
+    LAYERS[name]()(*inputs)
+    for vectors in inputs:
+        np.testing.assert_allclose(average(vectors), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -97,8 +124,7 @@ def test_encoder_equals_numpy():
     encoder = transformer.TransformerEncoder(8, 16, 2)
     vectors = np.random.default_rng(0).normal(size=(1, 5, 8)).astype("float32")
     encoded = np.asarray(encoder(vectors))
-    for variable in encoder.weights:  # biases start as zeros and would not be tested
-        variable.assign(np.random.default_rng(len(variable.path)).normal(size=variable.shape) / 3)
+    randomize(encoder, 1)  # biases start as zeros and would not be tested
     assert not np.allclose(encoder(vectors), encoded)
     weights = {v.path.split("/", 1)[1]: v.numpy() for v in encoder.weights}
 
@@ -154,6 +180,20 @@ def test_positional_embedding_is_a_scaled_sum_of_two_table_rows():
             np.testing.assert_allclose(embedded[row, position], expected, rtol=1e-5)
             expected = 2 * (tokens[token] + positions[position + 5])
             np.testing.assert_allclose(later[row, position], expected, rtol=1e-5)
+
+
+@pytest.mark.tensorflow
+def test_the_gradient_of_the_positions_is_dense():
+    """Two mirrored copies that add up sparse gradients do not train as one model does."""
+    import tensorflow as tf
+
+    layer = transformer.PositionalEmbedding(8, 10, 4)
+    with tf.GradientTape() as tape:
+        total = ops.sum(layer(TOKENS, start_index=1))
+    gradient = tape.gradient(total, layer.position_embedding.embeddings.value)
+    assert not isinstance(gradient, tf.IndexedSlices)
+    # The sum is scaled by sqrt(4), and each of the positions 1 to 6 is used in two rows.
+    np.testing.assert_allclose(gradient, np.outer([0, 1, 1, 1, 1, 1, 1, 0], [4.0] * 4), atol=1e-6)
 
 
 def test_tokens_start_at_unit_scale_and_positions_near_zero():
@@ -302,7 +342,7 @@ def test_one_compiled_step_serves_all_positions(translator):
         vectors = target_embedding(ids, start_index=index)
         next_caches = []
         for decoder, cache in zip(decoders, caches, strict=True):
-            vectors, cache = decoder.call_with_cache(vectors, cache, index, mask=ids != 0)
+            vectors, cache = decoder.call_with_cache(vectors, cache, index, inputs_mask=ids != 0)
             next_caches.append(cache)
         return vectors, next_caches
 
@@ -328,14 +368,29 @@ def test_positions_beyond_the_cache_are_refused():
         decoder.call_with_cache(vectors, cache, 2)
 
 
+def test_a_source_neither_appears_nor_disappears_after_the_first_call():
+    vectors = np.ones((2, 3, 8), "float32")
+    with_source = transformer.TransformerDecoder(8, 16, 2)
+    with_source(vectors, vectors)
+    with pytest.raises(ValueError, match="was built with a source: pass `encoded`"):
+        with_source(vectors)
+    with pytest.raises(ValueError, match="was built with a source: pass `encoded`"):
+        with_source.init_cache(batch_size=2, max_length=3)
+    without_source = transformer.TransformerDecoder(8, 16, 2)
+    without_source(vectors)
+    with pytest.raises(ValueError, match="was built without a source"):
+        without_source(vectors, vectors)
+    with pytest.raises(ValueError, match="was built without a source"):
+        without_source.init_cache(vectors, max_length=3)
+
+
 def test_decoder_equals_its_parts_in_numpy():
     decoder = transformer.TransformerDecoder(8, 16, 2)
     rng = np.random.default_rng(0)
     target = rng.normal(size=(1, 4, 8)).astype("float32")
     source = rng.normal(size=(1, 5, 8)).astype("float32")
     decoder(target, source)
-    for variable in decoder.weights:
-        variable.assign(np.random.default_rng(len(variable.path)).normal(size=variable.shape) / 3)
+    randomize(decoder, 1)
 
     def attend(layer, queries, others, allowed):
         query, q, key, k, value, v, output, o = layer.get_weights()
@@ -398,8 +453,20 @@ def test_a_decoder_without_a_source_decodes_from_the_cache():
     cache = decoder.init_cache(batch_size=3, max_length=7)
     for index in range(7):
         now = slice(index, index + 1)
-        outputs, cache = decoder.call_with_cache(vectors[:, now], cache, index, mask=mask[:, now])
+        outputs, cache = decoder.call_with_cache(
+            vectors[:, now], cache, index, inputs_mask=mask[:, now]
+        )
         np.testing.assert_allclose(outputs[:, 0], expected[:, index], atol=1e-5)
+
+
+def compiled(function):
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    import tensorflow as tf
+
+    return tf.function(function)
 
 
 def forward_passes():
@@ -420,6 +487,13 @@ def forward_passes():
             position = ops.convert_to_tensor(index) if index == 1 else index
             last, cache = layer.call_with_cache(vectors[:, index : index + 1], cache, position)
         outputs[f"{name}, from the cache"] = last
+
+    embedding = transformer.PositionalEmbedding(9, 10, 4)
+    embedding.build((None, None))
+    embedding.set_weights([rng.normal(size=w.shape) for w in embedding.get_weights()])
+    outputs["position 3"] = embedding(TOKENS[:, :1], start_index=3)
+    embed = compiled(lambda index: embedding(TOKENS[:, :1], start_index=index))
+    outputs["position 3, compiled"] = embed(ops.convert_to_tensor(3))
 
     table = rng.normal(size=(7, 6)).astype("float32")
 

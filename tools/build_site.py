@@ -7,7 +7,6 @@ import base64
 import html
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tools.execution import notebooks  # noqa: E402
 from tools.stamp_colab import BADGE, REPOSITORY  # noqa: E402
 
 SOURCE, SITE = ROOT / "build" / "site-source", ROOT / "build" / "site"
@@ -104,7 +104,7 @@ def plain_outputs(notebook, name: str, folder: Path, address: str) -> None:
 
 def repository() -> str:
     """Return the address that `make colab` stamped into the notebooks, or an empty string."""
-    first = nbformat.read(min((ROOT / "notebooks").glob("[0-9]*.ipynb")), as_version=4)
+    first = nbformat.read(notebooks()[0], as_version=4)
     setup = next(cell.source for cell in first.cells if cell.cell_type == "code")
     return REPOSITORY.search(setup).group().split('"')[1]
 
@@ -162,7 +162,7 @@ def stage() -> None:
             target = target.relative_to("docs")
         write(SOURCE / target, path.read_bytes())
         staged.add(SOURCE / target)
-    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+    for path in notebooks():
         notebook = nbformat.read(path, as_version=4)
         plain_outputs(notebook, path.stem, SOURCE / "_static" / "outputs", "../_static/outputs")
         # The launch button of the page does what the badge does.
@@ -190,9 +190,6 @@ def stage() -> None:
 
 def main() -> int:
     """Stage and build; warnings are errors, so that a broken link does not go out."""
-    if "--fresh" in sys.argv:
-        for folder in (SOURCE, SITE):
-            shutil.rmtree(folder, ignore_errors=True)
     stage()
     command = [
         sys.executable,

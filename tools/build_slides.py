@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tools.build_site import plain_outputs  # noqa: E402
+from tools.execution import notebooks  # noqa: E402
 from tools.stamp_colab import BADGE  # noqa: E402
 
 SLIDES = ROOT / "build" / "slides"
@@ -243,7 +244,7 @@ def main() -> int:
     style = (ROOT / "docs" / "slides.css").read_text(encoding="utf-8")
     (SLIDES / "slides.css").write_text(style + colours, encoding="utf-8")
     rows = []
-    for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb")):
+    for path in notebooks():
         page = deck(path)
         (SLIDES / f"{path.stem}.html").write_text(page, encoding="utf-8")
         title = re.search("<title>(.*?)</title>", page).group(1)

@@ -1,4 +1,4 @@
-"""Run notebooks on a Ray cluster, one task a notebook and seed: `make run RAY_ADDRESS=...`.
+"""Run notebooks on a Ray cluster, one task per notebook and seed: `make run RAY_ADDRESS=...`.
 
 A task executes a notebook as `make run` does on one machine; this module uploads the project and
 brings the results back. Use only machines that you trust: Ray unpickles whatever a worker sends,
@@ -34,7 +34,7 @@ def excluded_patterns(root: Path, notebooks: list[Path]) -> list[str]:
     """List what stays on this machine, as patterns of a .gitignore file.
 
     These are hidden files (.env), the docs, and files that git does not track: `git add` a module
-    that your notebook imports. What git ignores, such as data, Ray leaves out by itself.
+    that your notebook imports. Without git, Ray leaves out what .gitignore lists.
 
     Args:
         root: folder of the project.
@@ -42,12 +42,18 @@ def excluded_patterns(root: Path, notebooks: list[Path]) -> list[str]:
     """
     patterns = [".?*", "/docs"]  # ".*" would match the folder itself, "."
     command = ["git", "ls-files", "--others", "--exclude-standard", "-z"]
+    names = []
     try:
-        listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+        # What git ignores may be huge, so that whole folders are listed by their name alone.
+        for options in ([], ["--ignored", "--directory"]):
+            listed = subprocess.run(
+                [*command, *options], cwd=root, capture_output=True, text=True, check=True
+            )
+            names += listed.stdout.split("\0")
     except (OSError, subprocess.CalledProcessError):
-        return patterns  # no git here, or the project was downloaded as an archive
+        return patterns  # no git on this machine, or the project was downloaded as an archive
     needed = {path.relative_to(root).as_posix() for path in notebooks}
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in filter(None, names):
         if name not in needed:
             patterns.append("/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", name))
     return patterns
@@ -141,8 +147,8 @@ def task(name: str, seed: int, environment: dict[str, str], timeout: int) -> tup
     if not Path(environment["COMPANION_CACHE"]).is_dir():
         del environment["COMPANION_CACHE"]  # a path of another machine: this one uses its own cache
     with tempfile.TemporaryDirectory(prefix="companion-") as runs:
-        os.environ |= environment | {"COMPANION_RUNS": runs}
-        outcome = execute(settings.ROOT / "notebooks" / name, seed, timeout)
+        environment["COMPANION_RUNS"] = runs
+        outcome = execute(settings.ROOT / "notebooks" / name, seed, timeout, environment)
         outcome.machine = socket.gethostname()
         return outcome, pack(Path(runs))
 
@@ -175,7 +181,10 @@ def unpack(packed: bytes, folder: Path) -> None:
                 # Writing through a link would append to whatever file it points to.
                 if not member.isfile() or board.is_symlink():
                     raise tarfile.ExtractError(f"{name} is not a regular file")
+                rows = archive.extractfile(member).read()
+                if board.is_file() and board.read_bytes()[-1:] not in (b"", b"\n"):
+                    rows = b"\n" + rows  # a kill cut the last row off
                 with board.open("ab") as file:
-                    file.write(archive.extractfile(member).read())
+                    file.write(rows)
             else:
                 archive.extract(member, folder, filter="data")

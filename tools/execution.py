@@ -60,6 +60,11 @@ class Outcome:
     machine: str = "local"
 
 
+def notebooks() -> list[Path]:
+    """List the numbered notebooks; a notebook without a number is a reader's own."""
+    return sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+
+
 def build_folder(profile: str, seed: int) -> Path:
     """Return the folder for executed notebooks; `runs` inside it takes what they write."""
     build = ROOT / "build" / profile
@@ -105,11 +110,15 @@ async def cancel_tasks() -> None:
 
 
 @contextmanager
-def running_kernel(client):
+def running_kernel(client, environment: dict[str, str]):
     """Start the kernel of a client, and shut it down at the end.
 
     A kernel that is cut off (by Ctrl-C, SIGTERM, a timeout) is killed with its process group, to
     which its children belong; nbclient's own `setup_kernel` would leave the children running.
+
+    Args:
+        client: of nbclient; its resources name the folder in which the kernel runs.
+        environment: all environment variables of the kernel.
 
     Yields:
         The kernel's process id.
@@ -128,7 +137,7 @@ def running_kernel(client):
     try:
         try:
             # Warnings of the kernel about its own transport are no result.
-            client.start_new_kernel(stderr=subprocess.DEVNULL)
+            client.start_new_kernel(env=environment, stderr=subprocess.DEVNULL)
             group = manager.provisioner.pgid
             pid = manager.provisioner.pid
             client.start_new_kernel_client()
@@ -151,13 +160,16 @@ def running_kernel(client):
             run_sync(manager.shutdown_kernel)(now=not graceful)
 
 
-def execute(path: Path, seed: int, cell_timeout: int, bar=None) -> Outcome:
+def execute(
+    path: Path, seed: int, cell_timeout: int, variables: dict[str, str] | None = None, bar=None
+) -> Outcome:
     """Run one notebook in a fresh kernel.
 
     Args:
         path: path of the notebook; the file does not change.
         seed: 0 is the notebook's own.
         cell_timeout: seconds that one cell may take.
+        variables: environment variables that the kernel has in addition to those of this process.
         bar: a progress bar that advances by one for every cell.
 
     Returns:
@@ -183,7 +195,7 @@ def execute(path: Path, seed: int, cell_timeout: int, bar=None) -> Outcome:
     memory = None
     error = None
     try:
-        with running_kernel(client) as pid:
+        with running_kernel(client, os.environ | (variables or {})) as pid:
             memory = PeakMemory(pid)
             memory.start()
             for number, cell in enumerate(notebook.cells):

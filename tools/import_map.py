@@ -96,18 +96,19 @@ def arrows(folder: Path) -> dict[str, set[str]]:
     return {name: imports(path, folder.name, set(named)) for name, path in named.items()}
 
 
-def faults(order: list[str], found: dict[str, set[str]]) -> list[str]:
-    """Say in a line each what of the code is not as the map has it.
+def faults(planned_order: list[str], arrows_by_module: dict[str, set[str]]) -> list[str]:
+    """List the differences between the code and the map.
 
     Args:
-        order: as from `planned`.
-        found: as from `arrows`.
+        planned_order: as from `planned`.
+        arrows_by_module: as from `arrows`.
     """
-    lines = [f"{name} is not on the map" for name in found if name not in order]
-    lines += [f"{name} is on the map only" for name in order if name not in found]
-    for name, targets in found.items():
+    position = {name: number for number, name in enumerate(planned_order)}
+    lines = [f"{name} is not on the map" for name in arrows_by_module if name not in position]
+    lines += [f"{name} is on the map only" for name in position if name not in arrows_by_module]
+    for name, targets in arrows_by_module.items():
         for target in sorted(targets):
-            if name in order and target in order and order.index(target) <= order.index(name):
+            if name in position and target in position and position[target] <= position[name]:
                 lines.append(f"{name} imports {target}, which stands above it on the map")
     return lines
 
@@ -115,15 +116,15 @@ def faults(order: list[str], found: dict[str, set[str]]) -> list[str]:
 def main() -> int:
     """Print each module with its lines and imports; 1 if the code departs from the map."""
     folder = ROOT / "utils"
-    order = planned((ROOT / "README.md").read_text(encoding="utf-8"))
+    planned_order = planned((ROOT / "README.md").read_text(encoding="utf-8"))
     files = modules(folder)
-    found = arrows(folder)
-    drawn = [*order, *(name for name in found if name not in order)]
+    arrows_by_module = arrows(folder)
+    drawn = [*planned_order, *(name for name in arrows_by_module if name not in planned_order)]
     for name in drawn:
         lines = len(files[name].read_text(encoding="utf-8").splitlines()) if name in files else 0
-        targets = sorted(found.get(name, ()), key=drawn.index)
+        targets = sorted(arrows_by_module.get(name, ()), key=drawn.index)
         print(f"{name:32}{lines:5}  {', '.join(target.removesuffix('.py') for target in targets)}")
-    wrong = faults(order, found)
+    wrong = faults(planned_order, arrows_by_module)
     print("\n".join(wrong) if wrong else "Every import points down the map.")
     return int(bool(wrong))
 

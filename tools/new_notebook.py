@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools.execution import METADATA  # noqa: E402
+from tools.execution import METADATA, notebooks  # noqa: E402
 from tools.stamp_colab import badge  # noqa: E402
 
 SOLUTION = {
@@ -145,7 +145,7 @@ def main() -> int:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         print("Give a name of lower-case letters, digits and underscores: make new name=diffusion")
         return 1
-    paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    paths = notebooks()
     stem = f"{int(paths[-1].name[:2]) + 1:02d}_{name}"
     first = nbformat.read(paths[0], as_version=4)
     setup = next(cell.source for cell in first.cells if cell.cell_type == "code")

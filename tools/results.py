@@ -9,8 +9,12 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.execution import notebooks  # noqa: E402
+from utils.settings import PROFILES  # noqa: E402
+
 SUMMARIES = ROOT / "docs" / "results"
-PROFILES = ("quick", "live", "full")
 
 INTRODUCTION = """# Results
 
@@ -23,8 +27,8 @@ those whose outputs are stored in the notebooks.
 """
 
 
-def keep(report: Path) -> Path:
-    """Copy one run's summary.json to docs/results, and write the page of all summaries again."""
+def copy_summary(report: Path) -> Path:
+    """Copy one run's summary.json to docs/results, and rewrite the page of all summaries."""
     summary = json.loads(report.read_text(encoding="utf-8"))
     SUMMARIES.mkdir(parents=True, exist_ok=True)
     name = f"{summary['notebook']}-{summary['profile']}-{summary['data']}.json"
@@ -68,7 +72,9 @@ def is_share(name: str, book: dict) -> bool:
 
 
 def formatted(value, share: bool = False) -> str:
-    """Format a number with three or four digits; a share from 0 to 1 in percent."""
+    """Format a number with three or four digits; a share from 0 to 1 in percent; None as "-"."""
+    if value is None:
+        return "-"
     if isinstance(value, list):
         return ", ".join(formatted(item, share) for item in value)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -93,14 +99,15 @@ def title(name: str) -> str:
 
 
 def page() -> str:
-    """Write the results page, in Markdown."""
+    """Write the results page, in Markdown; summaries whose notebook is gone are left out."""
     summaries = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(SUMMARIES.glob("*.json"))
     ]
+    present = {path.stem for path in notebooks()}
     book_path = SUMMARIES / "book.toml"
     books = tomllib.loads(book_path.read_text(encoding="utf-8")) if book_path.is_file() else {}
     lines = [INTRODUCTION]
-    for notebook in sorted({run["notebook"] for run in summaries}):
+    for notebook in sorted(present & {run["notebook"] for run in summaries}):
         runs = [run for run in summaries if run["notebook"] == notebook]
         runs.sort(key=lambda run: (run["data"] != "real", -PROFILES.index(run["profile"])))
         book = books.get(notebook, {})
@@ -133,7 +140,7 @@ def main() -> int:
         for path in ROOT.glob(f"build/{profile}/runs/*/summary.json")
     ]
     for report in sorted(reports):
-        print(f"copied {keep(report).relative_to(ROOT)}")
+        print(f"copied {copy_summary(report).relative_to(ROOT)}")
     (SUMMARIES.parent / "results.md").write_text(page(), encoding="utf-8")
     print("wrote docs/results.md")
     if not reports:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tools import cluster, results  # noqa: E402
-from tools.execution import Outcome, build_folder, execute, store  # noqa: E402
+from tools.execution import Outcome, build_folder, execute, notebooks, store  # noqa: E402
 from utils import settings  # noqa: E402
 
 CELL_TIMEOUTS = {"quick": 120, "live": 600, "full": 24 * 3600}  # seconds
@@ -32,7 +32,7 @@ def export_images(notebook, folder: Path) -> None:
 
 def select_notebooks(only: str) -> list[Path]:
     """List the notebooks whose names begin with a word in `only`, or all if it is empty."""
-    paths = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    paths = notebooks()
     words = only.replace(",", " ").split()
     for word in words:
         if not any(path.name.startswith(word) for path in paths):
@@ -49,14 +49,24 @@ def parse_seeds(text: str) -> list[int]:
     return [int(seed) for seed in seeds]
 
 
-def run_here(jobs: list[tuple[Path, int]], profile: str, timeout: int, runs: Path | None):
+def set_aside(folder: Path) -> Path:
+    """Move a folder of an earlier run to build/replaced, in place of what lies there."""
+    target = ROOT / "build" / "replaced" / folder.name
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(folder, target)
+    return target
+
+
+def run_here(jobs: list[tuple[Path, int]], profile: str, timeout: int, stored: bool):
     """Run notebooks one after the other on this machine.
 
     Args:
         jobs: notebook and seed of each.
         profile: its name.
         timeout: seconds that one cell may take.
-        runs: the folder for what they write while running, if not `runs` in their `build_folder`.
+        stored: whether they write to the project's `runs` while running, as those do whose outputs
+            are stored; else to `runs` in their `build_folder`.
 
     Yields:
         (notebook, seed), and its `Outcome`.
@@ -69,12 +79,17 @@ def run_here(jobs: list[tuple[Path, int]], profile: str, timeout: int, runs: Pat
     finished = 0
     with tqdm(total=sum(cells), unit="cell", bar_format=form) as bar:
         for (path, seed), count in zip(jobs, cells, strict=True):
-            folder = runs or build_folder(profile, seed) / "runs"
-            os.environ["COMPANION_RUNS"] = str(folder)
+            runs = (ROOT if stored else build_folder(profile, seed)) / "runs"
             # A model of an earlier run would be loaded, and the seconds would measure nothing.
-            shutil.rmtree(folder / path.stem, ignore_errors=True)
+            earlier = runs / path.stem
+            if not stored:
+                shutil.rmtree(earlier, ignore_errors=True)
+            elif earlier.is_dir():  # it may hold logs that a reader has not uploaded yet
+                source = settings.display_path(earlier)
+                bar.write(f"Moved {source} to {settings.display_path(set_aside(earlier))}")
             bar.set_description(path.stem)
-            outcome = execute(path, seed, timeout, bar)
+            variables = {"COMPANION_PROFILE": profile, "COMPANION_RUNS": str(runs)}
+            outcome = execute(path, seed, timeout, variables, bar)
             # A notebook that failed has not counted all its cells; one with a seed has one more.
             finished += count
             bar.update(finished - bar.n)
@@ -94,7 +109,7 @@ def run_on_cluster(jobs: list[tuple[Path, int]], profile: str, timeout: int):
             yield job, outcome
 
 
-def finish(path: Path, seed: int, outcome: Outcome, profile: str, keep: bool) -> tuple[dict, str]:
+def finish(path: Path, seed: int, outcome: Outcome, profile: str, stored: bool) -> tuple[dict, str]:
     """Write an executed notebook to its folder, or into notebooks/ with its images and its summary.
 
     Args:
@@ -102,26 +117,27 @@ def finish(path: Path, seed: int, outcome: Outcome, profile: str, keep: bool) ->
         seed: with which it ran.
         outcome: of its run.
         profile: name of the profile.
-        keep: write into notebooks/, unless it failed.
+        stored: write into notebooks/, unless it failed.
 
     Returns:
         Its row of the table, and a line of error, empty if it did not fail.
     """
     build = build_folder(profile, seed)
-    runs = ROOT / "runs" if keep else build / "runs"
+    runs = (ROOT if stored else build) / "runs"
     report = runs / path.stem / "summary.json"
     summary = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    keep = keep and not outcome.error
-    target = path if keep else build / path.name
+    stored = stored and not outcome.error
+    target = path if stored else build / path.name
     if outcome.notebook:
         store(outcome.notebook, target)
-    if keep:
+    if stored:
         export_images(outcome.notebook, ROOT / "docs" / "pictures")
         if summary:
-            results.keep(report)
+            results.copy_summary(report)
     error = ""
     if outcome.error:
-        error = f"{path.name}, {outcome.error}"
+        name = f"{path.name} (seed {seed})" if seed else path.name
+        error = f"{name}, {outcome.error}"
         if outcome.notebook:
             error += f"\n    executed so far: {settings.display_path(target)}"
     row = {
@@ -168,15 +184,12 @@ def main() -> int:
         sys.exit("Outputs are stored for seed 0, which is the notebooks' own.")
 
     signal.signal(signal.SIGTERM, stop)
-    os.environ["COMPANION_PROFILE"] = options.profile
     timeout = CELL_TIMEOUTS[options.profile]
     jobs = [(path, seed) for seed in seeds for path in select_notebooks(options.only)]
     if os.environ.get("RAY_ADDRESS") and not options.store:
         outcomes = run_on_cluster(jobs, options.profile, timeout)
     else:
-        outcomes = run_here(
-            jobs, options.profile, timeout, ROOT / "runs" if options.store else None
-        )
+        outcomes = run_here(jobs, options.profile, timeout, options.store)
     rows = []
     errors = []
     for (path, seed), outcome in outcomes:
@@ -185,8 +198,10 @@ def main() -> int:
         if error:
             errors.append(error)
     print_table(rows, options.profile)
-    folder = ROOT / "notebooks" if options.store else build_folder(options.profile, 0)
-    print(f"Executed notebooks: {settings.display_path(folder)}")
+    folders = [build_folder(options.profile, seed) for seed in seeds]
+    if options.store:
+        folders = [ROOT / "notebooks"]
+    print(f"Executed notebooks: {', '.join(map(settings.display_path, folders))}")
     for error in errors:
         print(f"FAILED {error}", file=sys.stderr)
     return bool(errors)

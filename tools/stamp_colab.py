@@ -9,7 +9,11 @@ from pathlib import Path
 
 import nbformat
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.execution import notebooks  # noqa: E402
+
 BADGE = re.compile(r"<!-- badge -->.*?<!-- /badge -->", re.DOTALL)
 REPOSITORY = re.compile(r'^REPOSITORY = ".*?"', re.MULTILINE)
 UNSTAMPED = (
@@ -50,16 +54,15 @@ def main() -> int:
     if repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         print(f"REPO={repository} is not an address: give owner/name, as in REPO=reader/films")
         return 1
-    paths = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     # All are checked before the first is written.
-    notebooks = {path: stamped(path, repository) for path in paths}
-    if unfit := [path.name for path, notebook in notebooks.items() if notebook is None]:
+    stamped_notebooks = {path: stamped(path, repository) for path in notebooks()}
+    if unfit := [path.name for path, notebook in stamped_notebooks.items() if notebook is None]:
         print(f"Nothing stamped: no badge or no REPOSITORY line in {', '.join(unfit)}.")
         return 1
-    for path, notebook in notebooks.items():
+    for path, notebook in stamped_notebooks.items():
         nbformat.write(notebook, path)
     state = f"open from {repository}" if repository else "carry no address"
-    print(f"{len(paths)} notebooks now {state}.")
+    print(f"{len(stamped_notebooks)} notebooks now {state}.")
     return 0
 
 

@@ -7,7 +7,6 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from tqdm.auto import tqdm
@@ -51,7 +50,7 @@ def read_member(archive: Path, member: str, sha256: str, size: int) -> bytes:
 
 
 def extract(archive: Path, target: Path, skip: tuple[str, ...] = ()) -> None:
-    """Unpack a .zip or .tar.gz archive, but nothing outside its folder.
+    """Unpack a .tar.gz archive, but nothing outside its folder.
 
     Args:
         archive: the archive.
@@ -69,14 +68,8 @@ def extract(archive: Path, target: Path, skip: tuple[str, ...] = ()) -> None:
             raise ValueError(f"{name} lies outside its folder")
         return not any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)
 
-    def show_progress(members: Iterator) -> Iterator:
-        return tqdm(members, desc=f"unpacking {archive.name}", unit=" files", leave=False)
-
-    if archive.suffix == ".zip":
-        with zipfile.ZipFile(archive) as opened:
-            opened.extractall(target, show_progress(filter(is_needed, opened.namelist())))
-    else:
-        with tarfile.open(archive) as opened:
-            members = (member for member in opened if is_needed(member.name))
-            # The filter refuses links that lead outside.
-            opened.extractall(target, show_progress(members), filter="data")
+    with tarfile.open(archive) as opened:
+        members = (member for member in opened if is_needed(member.name))
+        progress = tqdm(members, desc=f"unpacking {archive.name}", unit=" files", leave=False)
+        # The filter refuses links that lead outside.
+        opened.extractall(target, progress, filter="data")

@@ -4,6 +4,7 @@ What a batch is made for, such as teacher forcing, belongs to the models.
 """
 
 import itertools
+import sys
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ def bucket_by_length(
     seed: int | None = None,
     bucket_width: int = 50,
     transform=None,
-) -> "BucketedBatches":
+) -> keras.utils.PyDataset:
     """Make padded batches of sequences whose lengths are about the same.
 
     The cost of an epoch then follows from the number of tokens, and not from the longest sequence.
@@ -26,8 +27,8 @@ def bucket_by_length(
     Args:
         tokens: sequences of token ids: a ragged tensor (samples, None), as from
             `TextVectorization(ragged=True)`, or a list of lists of ids.
-        labels: numbers (samples,), or sequences like `tokens`: then the longer of a sample's two
-            sequences decides its bucket.
+        labels: an array (samples, ...) or a list of numbers; or sequences, ragged or lists like
+            `tokens`: then the longer of a sample's two sequences decides its bucket.
         batch_size: samples in a batch; the last batch of a bucket may be smaller.
         seed: shuffles samples and batches anew in every epoch; without it, their order is fixed.
         bucket_width: the first bucket has the lengths 1 to `bucket_width`, the second one goes on
@@ -36,27 +37,31 @@ def bucket_by_length(
             example `(inputs, targets, sample_weights)`.
 
     Returns:
-        A `keras.utils.PyDataset`. An item is two NumPy arrays: ids (batch, length), padded with 0
-        to the longest sequence of the bucket, and labels (batch,) or (batch, length), padded
-        likewise. The order follows from the seed and the attribute `epoch` alone, which
-        starts at 0; Keras adds 1 at the end of every epoch of `fit`, `evaluate` or `predict`.
+        An item is two NumPy arrays: ids (batch, length), padded with 0 to the longest sequence of
+        the bucket, and labels (batch, ...), padded likewise if they are sequences. The order
+        follows from the seed and the attribute `epoch` alone, which starts at 0; Keras adds 1 at
+        the end of every epoch of `fit`, `evaluate` or `predict`. If an epoch breaks off, the next
+        `fit` adds 1 as it begins: set `epoch`, or pass the batches to `resume_callbacks`, which
+        does so.
 
     Raises:
-        ValueError: there are not as many labels as sequences.
+        ValueError: there are no sequences, or not as many labels as sequences.
+        TypeError: ids are not integers.
     """
     sequences = [_Sequences(tokens)]
-    numbers = None
-    if hasattr(labels, "row_lengths") or np.ndim(labels[0]) > 0:
+    is_list_of_lists = isinstance(labels, list) and labels and np.ndim(labels[0]) > 0
+    if is_list_of_lists or hasattr(labels, "row_lengths"):
         sequences.append(_Sequences(labels))
+        labels = None
     else:
-        numbers = np.asarray(labels)
+        labels = np.asarray(labels)
     num_samples = len(sequences[0].lengths)
-    num_labels = len(sequences[1].lengths) if numbers is None else len(numbers)
+    num_labels = len(sequences[1].lengths) if labels is None else len(labels)
     if num_samples != num_labels:
         raise ValueError(f"{num_samples} sequences, but {num_labels} labels.")
-    longest = np.max([column.lengths for column in sequences], axis=0)  # (samples,)
+    longest = np.max([part.lengths for part in sequences], axis=0)  # (samples,)
     buckets = np.maximum(longest - 1, 0) // bucket_width
-    return BucketedBatches(sequences, numbers, buckets, batch_size, seed, transform)
+    return _BucketedBatches(sequences, labels, buckets, batch_size, seed, transform)
 
 
 def predict_bucketed(model, tokens, batch_size: int = 256) -> np.ndarray:
@@ -69,34 +74,36 @@ def predict_bucketed(model, tokens, batch_size: int = 256) -> np.ndarray:
 
     Returns:
         What the model returns, (samples, ...).
+
+    Raises:
+        ValueError: there are no sequences.
     """
     sequences = _Sequences(tokens)
-    by_length = np.argsort(sequences.lengths, kind="stable")
-    buckets = np.empty_like(by_length)
-    buckets[by_length] = np.arange(len(by_length)) // batch_size  # one batch each
-    batches = BucketedBatches([sequences], None, buckets, batch_size)
+    buckets = np.empty_like(sequences.lengths)
+    for number, rows in enumerate(rows_by_length(sequences.lengths, batch_size)):
+        buckets[rows] = number  # one batch each
+    batches = _BucketedBatches([sequences], None, buckets, batch_size)
     batched_results = model.predict(batches, verbose=0)
     results = np.empty_like(batched_results)
     results[np.concatenate(batches.rows_by_batch())] = batched_results
     return results
 
 
-class BucketedBatches(keras.utils.PyDataset):
-    """Batches of samples from one bucket each; an epoch has every sample once.
+def rows_by_length(lengths, batch_size: int) -> list[np.ndarray]:
+    """Return the row numbers of batches of similar length, the shortest first."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
 
-    Args:
-        sequences: list of `_Sequences`, which are padded.
-        numbers: array (samples, ...) that follows them in an item, or None.
-        buckets: array (samples,) of each sample's bucket, 0 or more.
-        batch_size, seed, transform: as for `bucket_by_length`.
-    """
 
-    def __init__(self, sequences, numbers, buckets, batch_size, seed=None, transform=None):
+class _BucketedBatches(keras.utils.PyDataset):
+    """Batches of samples from one bucket each; an epoch has every sample once."""
+
+    def __init__(self, sequences, labels, buckets, batch_size, seed=None, transform=None):
         super().__init__()
         self.epoch = 0
-        self._sequences = sequences
-        self._numbers = numbers
-        self._buckets = buckets
+        self._sequences = sequences  # one or two `_Sequences`, which are padded
+        self._labels = labels  # (samples, ...), or None
+        self._buckets = buckets  # (samples,), each 0 or more
         self._batch_size = batch_size
         self._seed = seed
         self._transform = transform
@@ -104,36 +111,32 @@ class BucketedBatches(keras.utils.PyDataset):
         self._planned = (None, None)
         # A batch is as long as its bucket's longest sequence: so every epoch has the same shapes.
         self._lengths = np.zeros((len(sequences), buckets.max() + 1), "int64")
-        for longest, column in zip(self._lengths, sequences, strict=True):
-            np.maximum.at(longest, buckets, column.lengths)
+        for longest, part in zip(self._lengths, sequences, strict=True):
+            np.maximum.at(longest, buckets, part.lengths)
         self._num_batches = int(np.sum(-(-np.bincount(buckets) // batch_size)))
 
     def __len__(self):
-        """Return the number of batches."""
         return self._num_batches
 
     def __getitem__(self, index):
-        """Return batch `index` of this epoch."""
         rows = self.rows_by_batch()[index]
         lengths = self._lengths[:, self._buckets[rows[0]]]  # (sequences,)
         batch = []
-        for column, length in zip(self._sequences, lengths, strict=True):
-            batch.append(column.padded(rows, length))
-        if self._numbers is not None:
-            batch.append(self._numbers[rows])
+        for part, length in zip(self._sequences, lengths, strict=True):
+            batch.append(part.padded(rows, length))
+        if self._labels is not None:
+            batch.append(self._labels[rows])
         return self._transform(*batch) if self._transform else tuple(batch)
 
     def on_epoch_begin(self):
-        """Note that an epoch has begun; Keras calls this."""
         self._in_epoch = True
 
     def on_epoch_end(self):
-        """Move on to the next epoch; Keras calls this, and once more before the first epoch."""
+        # Keras calls this once more before the first epoch.
         self.epoch += self._in_epoch
         self._in_epoch = False
 
     def rows_by_batch(self) -> list[np.ndarray]:
-        """Return the row numbers of every batch of this epoch."""
         epoch = self.epoch
         planned_epoch, batches = self._planned
         if planned_epoch != epoch:
@@ -162,11 +165,25 @@ class BucketedBatches(keras.utils.PyDataset):
         used = np.unique(self._buckets)
         varying = np.ptp(self._lengths[:, used], axis=1) > 0  # (sequences,)
         lengths = [self._lengths[varying, self._buckets[rows[0]]] for rows in batches]
-        for first, second in itertools.combinations(range(len(batches)), 2):
-            if np.all(lengths[first] != lengths[second]):
-                others = [rows for i, rows in enumerate(batches) if i not in (first, second)]
-                return [batches[first], batches[second], *others]
+        # Keras builds a mirrored model on the mean of the shares of the first batch: all devices
+        # must get as many rows of it.
+        num_devices = _num_devices()
+        for pair in itertools.combinations(range(len(batches)), 2):
+            if np.all(lengths[pair[0]] != lengths[pair[1]]):
+                for first, second in (pair, pair[::-1]):
+                    if len(batches[first]) % num_devices == 0:
+                        others = [rows for i, rows in enumerate(batches) if i not in pair]
+                        return [batches[first], batches[second], *others]
         return batches
+
+
+def _num_devices() -> int:
+    """Return the number of devices that a model is mirrored on; 1 without TensorFlow."""
+    if "tensorflow" not in sys.modules:
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 class _Sequences:
@@ -177,8 +194,12 @@ class _Sequences:
             self.ids = rows.flat_values.numpy()  # (tokens,)
             self.lengths = rows.row_lengths().numpy()  # (samples,)
         else:
-            self.ids = np.concatenate([np.asarray(row, "int64") for row in rows])
+            # An empty list would be taken for one of floats.
+            nonempty = [row for row in rows if len(row)] or [np.zeros(0, "int64")]
+            self.ids = np.concatenate(nonempty, dtype="int64", casting="same_kind")
             self.lengths = np.array([len(row) for row in rows])
+        if not len(self.lengths):
+            raise ValueError("There are no sequences.")
         self.starts = np.cumsum(self.lengths) - self.lengths  # (samples,)
 
     def padded(self, rows, length):

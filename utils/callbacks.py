@@ -3,7 +3,6 @@
 Models, losses and the training loop itself do not belong here: `fit` runs unchanged.
 """
 
-import hashlib
 import json
 import time
 import warnings
@@ -40,16 +39,17 @@ def resume_callbacks(
 
     Random numbers of layers (Dropout) and of `keras.random` are restored; those that a callback or
     a generator draws from NumPy are not. NumPy inputs need no `data`: once Keras is seeded, as
-    `notebook.start` does, `fit` shuffles them the same way in every epoch.
+    `notebook.start` does, `fit` shuffles them the same way in every epoch. Other callbacks are not
+    restored: in a resumed training `EarlyStopping` and `ReduceLROnPlateau` start to count again.
 
     Args:
         name: the model's name, as a reader knows it.
         depends_on: dict or namespace of everything else that the result depends on, such as
             settings and data.
-        data: what `fit` gets, if it shuffles itself; without `repeat` and `steps_per_epoch`. The
-            batches of `bucket_by_length` always come in the order of an uninterrupted training.
-            Those of a `tf.data.Dataset` with a seeded `shuffle` do so if it was made anew, as in a
-            new kernel.
+        data: what `fit` gets, if it shuffles itself; without `repeat` and `steps_per_epoch`. Passed
+            here, the batches of `bucket_by_length` always come in the order of an uninterrupted
+            training. Those of a `tf.data.Dataset` with a seeded `shuffle` do so if it was created
+            again, as in a new kernel.
         run: what `tracking.start` returned; it gets the metrics of every finished epoch once.
         max_seconds: time budget in seconds for one run of the cell. Training ends before an epoch
             that would not fit, or within an epoch, which then does not count; the next run of the
@@ -64,11 +64,11 @@ def resume_callbacks(
         epochs of earlier runs, and in `.seconds` the time of all of them, validation included.
 
     Raises:
-        ValueError: for an unknown `mode`; and in the first batch of `fit`, if `mode` is "auto" and
-            Keras does not know the direction of `monitor`.
+        ValueError: for an unknown `mode`; and after the first batch, if `mode` is "auto" and Keras
+            does not know the direction of `monitor`.
         TypeError: when `fit` begins, if `depends_on` holds something that cannot be compared, such
             as a model.
-        CompanionError: after the first epoch, if the model was not built before `fit`.
+        CompanionError: after the first batch, if the model was not built before `fit`.
     """
     if mode not in ("auto", "min", "max"):
         raise ValueError(f"mode={mode!r} is unknown: use 'auto', 'min' or 'max'.")
@@ -98,7 +98,7 @@ class _Resume(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.past = {"epochs": 0, "seconds": 0.0, "history": {}, "best": None, "done": False}
         self.best_weights = None
-        self.larger_is_better = None
+        self.in_first_batch = True
         self.num_weights = len(self.model.weights)
         self._build_optimizer()
         self.path = None
@@ -139,15 +139,10 @@ class _Resume(keras.callbacks.Callback):
             optimizer.build(self.model.trainable_variables)
 
     def _state_path(self):
-        facts = [
-            self.depends_on,
-            settings.profile(),
-            self.params["epochs"],
-            self.params["steps"],
-        ]
-        letters = [letter if letter.isalnum() else "-" for letter in self.name.lower()]
-        label = "".join(letters).strip("-")
-        return settings.output_dir("models") / f"{label}-{_fingerprint(self.model, facts)}.npz"
+        epochs = self.params["epochs"]
+        facts = [self.depends_on, settings.profile(), epochs, self.params["steps"]]
+        label = settings.file_label(self.name, _described(self.model, facts))
+        return settings.output_dir("models") / f"{label}.npz"
 
     def _replay_shuffles(self):
         """Move the seeded shuffle of a `tf.data.Dataset` on to the first epoch."""
@@ -188,17 +183,22 @@ class _Resume(keras.callbacks.Callback):
         if epoch == self.first_epoch:
             self._fill_history()
         if self.path is not None:
-            _keras_private.begin_fit_at(
-                self.model, None
-            )  # or the model's next `fit` would begin late
+            # Otherwise the model's next `fit` would begin late.
+            _keras_private.begin_fit_at(self.model, None)
         if hasattr(self.data, "epoch"):
             self.data.epoch = epoch
         self.start = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        # The metrics of a compiled model exist from its first batch on.
-        if self.monitor is not None and self.larger_is_better is None:
-            self.larger_is_better = self._ask_direction()
+        if self.in_first_batch:
+            self.in_first_batch = False
+            if len(self.model.weights) != self.num_weights:
+                raise CompanionError(
+                    f"{self.name}: build the model before fit, for example with model(batch)."
+                )
+            # The metrics of a compiled model exist from its first batch on.
+            if self.monitor is not None:
+                self.larger_is_better = self._ask_direction()
 
     def _ask_direction(self):
         # Which of two values does Keras's own callback take for the better one?
@@ -218,10 +218,6 @@ class _Resume(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.budget and self.budget.cut:
             return
-        if len(self.model.weights) != self.num_weights:
-            raise CompanionError(
-                f"{self.name}: build the model before fit, for example with model(batch)."
-            )
         past = self.past
         past["seconds"] += time.perf_counter() - self.start
         past["epochs"] = epoch + 1
@@ -368,8 +364,8 @@ def _state(model) -> list:
     return state
 
 
-def _fingerprint(model, facts) -> str:
-    """Hash the facts, the layers with sizes and wiring, and what the model was compiled with."""
+def _described(model, facts) -> str:
+    """Describe the facts, the layers with sizes and wiring, and the compiled loss and metrics."""
     numbers = {}
 
     def numbered(name):
@@ -396,13 +392,12 @@ def _fingerprint(model, facts) -> str:
             return [plain(item) for item in value]
         return value if isinstance(value, str | int | float | None) else type(value).__name__
 
-    def described(get_config):
+    def plain_config(get_config):
         try:
             return plain(get_config())
         except (NotImplementedError, TypeError, ValueError):
-            return (
-                None  # a class of the notebook that cannot be saved; its parts are listed as well
-            )
+            # A class of the notebook that cannot be saved; its parts are listed as well.
+            return None
 
     def encoded(value):
         if isinstance(value, SimpleNamespace):
@@ -414,9 +409,8 @@ def _fingerprint(model, facts) -> str:
     parts = [*_keras_private.all_layers(model), *_optimizers(model)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of lambdas, which nobody loads from these
-        compiled = described(model.get_compile_config) or {}
-        configs = [[type(part).__name__, described(part.get_config)] for part in parts]
+        compiled = plain_config(model.get_compile_config) or {}
+        configs = [[type(part).__name__, plain_config(part.get_config)] for part in parts]
     shapes = [list(variable.shape) for variable in model.weights]
     content = [facts, configs, shapes, compiled.get("loss"), compiled.get("metrics")]
-    text = json.dumps(content, sort_keys=True, default=encoded)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return json.dumps(content, sort_keys=True, default=encoded)

@@ -27,7 +27,7 @@ def greedy_search(
         banned_ids: tokens that are never generated, such as the unknown token.
 
     Returns:
-        Token ids (batch, at most max_new_tokens), without the start; 0 after the end of a sequence.
+        Token ids (batch, at most max_new_tokens), int32, without the start; 0 after the end.
     """
     prompt = np.full((_batch_size(state), 1), start_id)
 
@@ -83,8 +83,8 @@ def filtered_probabilities(
         top_p: the smallest set of most probable tokens whose probabilities add up to at least this
             remains (Holtzman et al. 2020, *The Curious Case of Neural Text Degeneration*: nucleus
             sampling).
-        min_p: smallest probability as a share of the largest one (Nguyen et al. 2025, *Turning Up
-            the Heat*).
+        min_p: smallest probability as a fraction of the largest one (Nguyen et al. 2025, *Turning
+            Up the Heat*).
 
     Returns:
         (batch, vocabulary), float32.
@@ -160,20 +160,21 @@ def beam_search(
     batch_size = _batch_size(state)
     # The model sees batch_size * num_beams rows; those of one batch row are neighbours.
     state = keras.tree.map_structure(lambda array: ops.repeat(array, num_beams, axis=0), state)
-    tokens = np.full((batch_size, num_beams, max_new_tokens), PADDING_ID)
+    tokens = np.full((batch_size, num_beams, max_new_tokens), PADDING_ID, "int32")
     last = np.full((batch_size, num_beams), start_id)
     # At first all beams are the same: only one may be extended, or the others would repeat it.
     sums = np.full((batch_size, num_beams), -np.inf)  # log-probabilities of the live hypotheses
     sums[:, 0] = 0.0
     # Of the finished hypotheses of a row only the best one can be returned.
-    best_tokens = np.full((batch_size, max_new_tokens), PADDING_ID)
+    best_tokens = np.full((batch_size, max_new_tokens), PADDING_ID, "int32")
     best_scores = np.full(batch_size, -np.inf)
     num_finished = np.zeros(batch_size, dtype=int)
     rows = np.arange(batch_size)
 
     for position in range(max_new_tokens):
         logits, state = step(ops.convert_to_tensor(last.reshape(-1), dtype="int32"), state)
-        log_probabilities = ops.log_softmax(_ban(logits, banned_ids), axis=-1)
+        logits = _ban(ops.cast(logits, "float32"), banned_ids)
+        log_probabilities = ops.log_softmax(logits, axis=-1)
         log_probabilities = ops.convert_to_numpy(log_probabilities)
         log_probabilities = log_probabilities.reshape(batch_size, num_beams, -1)
         totals = sums[:, :, None] + log_probabilities  # (batch, beams, vocabulary)
@@ -215,7 +216,7 @@ def beam_search(
 def _generate(step, state, prompt, end_id, max_new_tokens, choose, banned_ids):
     """Feed the prompt, then generate what `choose` makes of the logits until all rows end."""
     batch_size = len(prompt)
-    generated = np.full((batch_size, max_new_tokens), PADDING_ID, dtype="int32")
+    generated = np.full((batch_size, max_new_tokens), PADDING_ID, "int32")
     if max_new_tokens == 0:
         return generated
     # The logits after all prompt tokens but the last predict what is known already.
@@ -236,8 +237,8 @@ def _generate(step, state, prompt, end_id, max_new_tokens, choose, banned_ids):
 
 def _best_candidates(totals, count):
     """Return totals, beams and last tokens of the best of (batch, beams, vocabulary)."""
-    batch_size, _, vocabulary_size = totals.shape
-    totals = totals.reshape(batch_size, -1)  # (batch, beams * vocabulary)
+    vocabulary_size = totals.shape[-1]
+    totals = totals.reshape(len(totals), -1)  # (batch, beams * vocabulary)
     indices = ops.convert_to_numpy(ops.top_k(totals, min(count, totals.shape[1]))[1])
     parents, tokens = np.divmod(indices, vocabulary_size)
     return np.take_along_axis(totals, indices, axis=1), parents, tokens
@@ -255,5 +256,5 @@ def _ban(logits, banned_ids):
     """Set the logits of tokens that must not be generated to minus infinity."""
     if not len(banned_ids):
         return logits
-    is_banned = np.isin(np.arange(logits.shape[-1]), banned_ids)
+    is_banned = np.isin(np.arange(logits.shape[-1]), list(banned_ids))  # `isin` takes no set
     return ops.where(is_banned, -np.inf, logits)

@@ -82,10 +82,6 @@ class Source:
         """The most that a host may send."""
         return self.bytes * (REPACKED_FACTOR if self.member else 1)
 
-    def accepts_size(self, size: int) -> bool:
-        """Tell whether a file of this size in bytes may be the right one."""
-        return size <= self.max_bytes if self.member else size == self.bytes
-
     @property
     def card(self) -> str:
         """Name the data, their licence and their address in one line."""
@@ -109,33 +105,34 @@ def locate(name: str) -> Path:
     return unpack(name, online=settings.profile() != "quick")
 
 
-def fetch(name: str, *, progress: bool = True, online: bool = True) -> Path:
+def fetch(name: str, *, online: bool = True) -> Path:
     """Return the path of a file in the cache after checking its sha256, downloaded if need be.
 
     The order is: the cache, `COMPANION_MIRROR` (a folder or the beginning of a URL), the official
     host. An interrupted download is kept, and the next call resumes it.
 
     Two kernels that download at once write the same bytes to the same positions of one unfinished
-    file, so neither harms the other. If the bytes differ, as from a bad mirror, the sha256 does not
-    match; it is checked on every call.
+    file. Once the faster one has checked and renamed it, the slower one still writes to it, which
+    harms only if their bytes differ, as from a bad mirror; the next call notices. On Windows, where
+    no open file can be renamed, the faster one raises and the next call completes the download.
 
     Args:
         name: a table of `data/sources.toml`.
-        progress: whether to show a progress bar.
         online: whether to use the network; a mirror that is a folder is always used.
 
     Raises:
         Unavailable: no host delivers the file, or the cache cannot be written.
     """
     source = sources()[name]
+    folder = settings.display_path(source.file.parent)
+    problem = f"{source.file.name} is not in {folder}"
     reasons = []
     with _clear_disk_errors(source):
         source.file.parent.mkdir(parents=True, exist_ok=True)
         if source.file.is_file():
             if _verify(source, source.file):
                 return source.file
-            source.file.unlink()
-            reasons.append("the cached file had a wrong sha256 and was removed")
+            problem = f"{source.file.name} in {folder} has a wrong sha256"
         hosts = _hosts(source, online)
         num_urls = sum(isinstance(address, str) for _, address in hosts)
         for host, address in hosts:
@@ -143,16 +140,16 @@ def fetch(name: str, *, progress: bool = True, online: bool = True) -> Path:
                 if isinstance(address, Path):
                     _copy(source, address)
                 else:
-                    _download(source, address, ANSWER_SECONDS / num_urls, progress)
+                    _download(source, address, ANSWER_SECONDS / num_urls)
                 return source.file
             except _Refused as reason:
                 reasons.append(f"{host} {reason}")
         if not online:
             reasons.append("the quick profile never touches the network")
-        resume = f" to resume at {_size(source.part) / 1e6:.1f} MB" if _size(source.part) else ""
+        part_bytes = _size(source.part)
+    resume = f" to resume at {part_bytes / 1e6:.1f} MB" if part_bytes else ""
     raise Unavailable(
-        f"{source.file.name} is not in {settings.display_path(source.file.parent)}: "
-        f"{'; '.join(reasons)}. Run `make data`{resume}, or put the right file at "
+        f"{problem}: {'; '.join(reasons)}. Run `make data`{resume}, or put the right file at "
         f"{settings.display_path(source.file)} yourself."
     )
 
@@ -174,24 +171,20 @@ def unpack(name: str, *, online: bool = True) -> Path:
         if source.ready.is_dir():
             return source.ready
         archive = fetch(name, online=online)
-        prefix = f"{source.folder}.unpacking-"
-        _remove_abandoned(archive.parent, prefix)
-        # Unpacked in a temporary folder and renamed when complete: no loader sees half an archive.
-        temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=archive.parent))
-        try:
-            _extract(archive, temporary, source)
-            (temporary / source.folder).rename(source.ready)
-        except _archives.UNREADABLE as error:
-            raise Unavailable(
-                f"{archive.name} cannot be unpacked ({' '.join(str(error).split())}): "
-                f"remove {settings.display_path(archive)} and run `make data`."
-            ) from error
-        except OSError:
-            # Another process may have been faster; its folder is as complete as this one.
-            if not source.ready.is_dir():
-                raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        # Renamed when it is complete: no loader sees half an archive.
+        with _temporary_folder(f"{source.folder}.unpacking-") as folder:
+            try:
+                _extract(archive, folder, source)
+                (folder / source.folder).rename(source.ready)
+            except _archives.UNREADABLE as error:
+                raise Unavailable(
+                    f"{archive.name} cannot be unpacked ({' '.join(str(error).split())}): "
+                    f"remove {settings.display_path(archive)} and run `make data`."
+                ) from error
+            except OSError:
+                # Another process may have been faster; its folder is as complete as this one.
+                if not source.ready.is_dir():
+                    raise
         return source.ready
 
 
@@ -211,24 +204,33 @@ def _hosts(source: Source, online: bool) -> list[tuple[str, Path | str]]:
 
 def _copy(source: Source, path: Path) -> None:
     """Copy a file from a mirror that is a folder; an unfinished download stays as it is."""
-    if not path.is_file():
-        raise _Refused("does not have it")
-    prefix = f"{source.file.name}.copying-"
-    _remove_abandoned(source.file.parent, prefix)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=source.file.parent) as folder:
-        copy = Path(folder) / source.file.name
-        shutil.copyfile(path, copy)
+    with _temporary_folder(f"{source.file.name}.copying-") as folder:
+        copy = folder / source.file.name
+        with copy.open("wb") as file:
+            file.writelines(_read_mirror(path))
         if not _verify(source, copy):
             raise _Refused("has a different file (wrong sha256)")
         copy.replace(source.file)
     source.part.unlink(missing_ok=True)
 
 
-def _download(source: Source, url: str, answer_seconds: float, progress: bool) -> None:
+def _read_mirror(path: Path) -> Iterator[bytes]:
+    """Yield the blocks of a file; an error of reading it is no error of the cache."""
+    try:
+        if not path.is_file():
+            raise _Refused("does not have it")
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+    except OSError as error:
+        raise _Refused(f"cannot be read ({error.strerror or error})") from error
+
+
+def _download(source: Source, url: str, answer_seconds: float) -> None:
     # The second attempt resumes a broken connection, or starts over after an old part proved wrong.
     for _ in range(2):
         start = _size(source.part)
-        if not _is_complete(source) and not _transfer(source, url, start, answer_seconds, progress):
+        if not _is_complete(source) and not _transfer(source, url, start, answer_seconds):
             reason = "was cut off"
             continue
         if _accept(source):
@@ -247,7 +249,7 @@ def _is_complete(source: Source) -> bool:
     return _size(source.part) >= source.bytes
 
 
-def _transfer(source: Source, url: str, start: int, answer_seconds: float, progress: bool) -> bool:
+def _transfer(source: Source, url: str, start: int, answer_seconds: float) -> bool:
     """Append a host's bytes from `start` on to the unfinished file; return whether all arrived."""
     with _request(url, start, answer_seconds) as response:
         if response.status_code == 416 and start:
@@ -259,22 +261,15 @@ def _transfer(source: Source, url: str, start: int, answer_seconds: float, progr
             start = 0
         length = response.headers.get("Content-Length", "")
         end = start + int(length) if length.isdecimal() else None
-        if end is not None and not source.accepts_size(end):
-            raise _Refused(f"has a different file ({end:,} bytes, not {source.bytes:,})")
+        min_bytes = 0 if source.member else source.bytes
+        if end is not None and not min_bytes <= end <= source.max_bytes:
+            expected = f"{'at most ' if source.member else ''}{source.max_bytes:,}"
+            raise _Refused(f"has a different file ({end:,} bytes instead of {expected})")
         # Never truncated, for another process may be writing the same bytes to the same positions.
         source.part.touch()
-        with (
-            source.part.open("r+b") as file,
-            tqdm(
-                desc=source.file.name,
-                total=end or source.bytes,
-                initial=start,
-                disable=not progress,
-                unit="B",
-                unit_scale=True,
-                leave=False,
-            ) as progress_bar,
-        ):
+        progress = {"desc": source.file.name, "total": end or source.bytes, "initial": start}
+        units = {"unit": "B", "unit_scale": True, "leave": False}
+        with source.part.open("r+b") as file, tqdm(**progress, **units) as progress_bar:
             file.seek(start)
             try:
                 # Not decoded: some hosts label a .tar.gz as compressed for transport.
@@ -303,7 +298,9 @@ def _request(url: str, start: int, answer_seconds: float) -> requests.Response:
     except (TimeoutError, requests.Timeout) as error:
         raise _Refused(f"did not answer in {answer_seconds:.0f} s") from error
     except requests.exceptions.SSLError as error:
-        raise _Refused("has a certificate that this machine does not trust") from error
+        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+            raise _Refused("has a certificate that this machine does not trust") from error
+        raise _Refused("does not open a secure connection") from error
     except Exception as error:
         raise _Refused("cannot be reached") from error
 
@@ -349,11 +346,17 @@ def _extract(archive: Path, target: Path, source: Source) -> None:
         raise ValueError(f"it holds no folder {source.folder}")
 
 
-def _remove_abandoned(folder: Path, prefix: str) -> None:
-    for path in folder.glob(f"{prefix}*"):
+@contextmanager
+def _temporary_folder(prefix: str) -> Iterator[Path]:
+    """Yield a new folder in the cache; remove it, and those that processes left when they died."""
+    cache = settings.cache_dir()
+    for path in cache.glob(f"{prefix}*"):
         with suppress(FileNotFoundError):  # another process may have been faster
             if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
+    options = {"prefix": prefix, "dir": cache, "ignore_cleanup_errors": True}
+    with tempfile.TemporaryDirectory(**options) as folder:
+        yield Path(folder)
 
 
 def _size(path: Path) -> int:
@@ -365,18 +368,15 @@ def _clear_disk_errors(source: Source) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = settings.display_path(settings.cache_dir())
+        folder = settings.display_path(settings.cache_dir())
+        problem = f"{folder} cannot be used ({error.strerror or error}):"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             source.part.unlink(missing_ok=True)
-            raise Unavailable(
-                f"disk full: {source.file.name} needs {source.bytes / 1e6:.0f} MB in {where}, and "
-                "several times as much once unpacked; free some or set COMPANION_CACHE to another "
-                "folder."
-            ) from error
-        raise Unavailable(
-            f"{where} cannot be used ({error.strerror or error}): set COMPANION_CACHE to another "
-            "folder."
-        ) from error
+            problem = (
+                f"disk full: {source.file.name} needs {source.bytes / 1e6:.0f} MB in {folder}, and "
+                "several times as much once unpacked; free some space or"
+            )
+        raise Unavailable(f"{problem} set COMPANION_CACHE to another folder.") from error
 
 
 def main() -> int:
@@ -385,13 +385,14 @@ def main() -> int:
     missing = False
     for name, source in sources().items():
         try:
-            state = "cached" if source.ready.exists() else _obtain(name, source)
+            state = _obtain(name, source)
         except Unavailable as reason:
             missing = True
             state = f"MISSING, samples are used instead: {reason}"
         except KeyboardInterrupt:
-            progress = f"{_size(source.part) / 1e6:.1f} MB of {source.file.name}"
-            print(f"\nStopped at {progress}: run `make data` to resume there.")
+            part_bytes = _size(source.part)
+            part = f" at {part_bytes / 1e6:.1f} MB of {source.file.name}" if part_bytes else ""
+            print(f"\nStopped{part}: run `make data` to resume.")
             return 130
         rows.append({"data": source.title, "notebooks": " ".join(source.notebooks), "state": state})
     print(tabulate(rows, headers="keys", maxcolwidths=[36, None, 60], disable_numparse=True))
@@ -400,19 +401,24 @@ def main() -> int:
 
 
 def _obtain(name: str, source: Source) -> str:
-    """Download and unpack a file; return its size, time and throughput."""
-    was_cached = source.file.is_file()
-    resumed_bytes = _size(source.part)
-    start = time.perf_counter()
-    fetch(name)
-    fetched = time.perf_counter()
-    unpack(name)
-    unpacking = f"unpacked in {time.perf_counter() - fetched:.0f} s"
-    if was_cached:
-        return unpacking
-    megabytes = (_size(source.file) - resumed_bytes) / 1e6
-    seconds = fetched - start
-    return f"{megabytes:.1f} MB in {seconds:.1f} s ({megabytes / seconds:.1f} MB/s), {unpacking}"
+    """Download and unpack a file if need be; return its size, time and throughput, or "cached"."""
+    if source.folder and source.ready.is_dir():
+        return "cached"
+    with _clear_disk_errors(source):
+        is_cached = source.file.is_file() and _verify(source, source.file)
+    steps = []
+    if not is_cached:
+        resumed_bytes = _size(source.part)
+        start = time.perf_counter()
+        fetch(name)
+        seconds = time.perf_counter() - start
+        megabytes = (_size(source.file) - resumed_bytes) / 1e6
+        steps.append(f"{megabytes:.1f} MB in {seconds:.1f} s ({megabytes / seconds:.1f} MB/s)")
+    if source.folder:
+        start = time.perf_counter()
+        unpack(name)
+        steps.append(f"unpacked in {time.perf_counter() - start:.0f} s")
+    return ", ".join(steps) or "cached"
 
 
 if __name__ == "__main__":

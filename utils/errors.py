@@ -2,9 +2,10 @@
 
 
 class CompanionError(RuntimeError):
-    """An error about the machine or the data; a notebook shows its message and no traceback.
+    """An error about the machine, the data, or a setting or size that a reader chooses.
 
-    A wrong argument raises ValueError or TypeError instead, since there the traceback helps.
+    A notebook shows its message and no traceback. Other wrong arguments raise ValueError or
+    TypeError instead, since there the traceback helps.
     """
 
     def _render_traceback_(self):

@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 from utils import plots, results, settings, tracking
 from utils.errors import CompanionError
@@ -18,7 +19,8 @@ def start(name: str, seed: int = 0) -> None:
         seed: seeds Python, NumPy and Keras.
 
     Raises:
-        CompanionError: `COMPANION_PROFILE` or `COMPANION_DEVICES` has an unknown value.
+        CompanionError: `COMPANION_PROFILE` or `COMPANION_DEVICES` has an unknown value, or there
+            are fewer GPUs than that.
     """
     settings.profile()
     settings.set_notebook(name)
@@ -44,7 +46,7 @@ def _mirror_models() -> None:
     """Train models on `COMPANION_DEVICES` devices at once, each of them on a part of every batch.
 
     Every variable that is created from now on has a copy on each device (TensorFlow's
-    `MirroredStrategy`). If there are fewer GPUs, parts of the CPU replace them, for tests.
+    `MirroredStrategy`). On a machine without a GPU, parts of the CPU replace them, for tests.
     """
     text = os.environ.get("COMPANION_DEVICES", "").strip() or "1"
     if not text.isdecimal() or not 1 <= int(text) <= MAX_DEVICES:
@@ -58,13 +60,18 @@ def _mirror_models() -> None:
 
     if tf.distribute.has_strategy():
         return
-    kind = "GPU" if len(tf.config.list_physical_devices("GPU")) >= count else "CPU"
-    if kind == "CPU":
+    num_gpus = len(tf.config.list_physical_devices("GPU"))
+    if 0 < num_gpus < count:
+        raise CompanionError(
+            f"COMPANION_DEVICES={text} is more than the number of GPUs, which is {num_gpus}."
+        )
+    if not num_gpus:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * count
         tf.config.set_logical_device_configuration(cpu, parts)
-    devices = [device.name for device in tf.config.list_logical_devices(kind)[:count]]
-    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(devices))
+    logical_devices = tf.config.list_logical_devices("GPU" if num_gpus else "CPU")
+    names = [device.name for device in logical_devices[:count]]
+    tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(names))
 
 
 @contextmanager
@@ -72,18 +79,17 @@ def _no_stderr():
     """Discard the process's stderr: TensorFlow's C++ writes to it before it reads any setting."""
     sys.stderr.flush()
     stderr = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(null, 2)
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), 2)
         yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-        os.close(null)
 
 
 def banner(*data) -> None:
-    """Print one line with what a reader should know: profile, devices, data, where the log is.
+    """Print one line: profile, devices, Keras version, data, where the log is.
 
     Args:
         data: what the loaders of `utils.datasets` returned.

@@ -1,4 +1,4 @@
-"""The few figures and tables that several notebooks share, and the style of all of them.
+"""The figures and tables that several notebooks share, and the style of all of them.
 
 A figure that only one notebook draws is drawn there, in the open, and handed to `show_figure`.
 """
@@ -20,6 +20,21 @@ PURPLE = "#CC79A7"
 SKY = "#56B4E9"
 GREY = "#7F7F7F"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
+
+# Heading of each column of the leaderboards, the number in it and how that is written.
+SCORE_COLUMNS = {
+    "model": ("model", "{}"),
+    "translator": ("model", "{}"),
+    "BLEU": ("bleu", "{:.1f}"),
+    "chrF": ("chrf", "{:.1f}"),
+    "test accuracy": ("accuracy", "{:.1%}"),
+    "next token": ("accuracy", "{:.1%}"),
+    "95% interval": ("interval", "{}"),
+    "parameters": ("parameters", "{:,}"),
+    "training": ("seconds", "{:.0f} s"),
+    "sentences/s": ("throughput", "{:,.0f}"),
+    "notebook": ("notebook", "{:.2}"),
+}
 
 
 def use_style() -> None:
@@ -62,21 +77,23 @@ def show_figure(figure, alt: str) -> None:
         ValueError: `alt` is empty.
     """
     import matplotlib.pyplot as plt
-    from IPython.display import display
 
     if not alt.strip():
         raise ValueError("a figure needs an alt text: say in a sentence what it shows")
     in_colour = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
+    kind = "jpeg" if in_colour else "png"
+    options = {"pil_kwargs": {"quality": 85}} if in_colour else {}
     file = io.BytesIO()
-    if in_colour:
-        kind = "image/jpeg"
-        figure.savefig(file, format="jpeg", facecolor="white", pil_kwargs={"quality": 85})
-    else:
-        kind = "image/png"
-        figure.savefig(file, format="png", facecolor="white")
+    figure.savefig(file, format=kind, facecolor="white", **options)
     plt.close(figure)
-    data = {kind: base64.b64encode(file.getvalue()).decode(), "text/plain": f"[Figure: {alt}]"}
-    display(data, metadata={kind: {"alt": alt}}, raw=True)
+    _display_image(f"image/{kind}", file, f"[Figure: {alt}]", alt)
+
+
+def _display_image(mime: str, file: io.BytesIO, text: str, alt: str) -> None:
+    from IPython.display import display
+
+    data = {mime: base64.b64encode(file.getvalue()).decode(), "text/plain": text}
+    display(data, metadata={mime: {"alt": alt}}, raw=True)
 
 
 def show_table(rows: list[dict]) -> None:
@@ -106,14 +123,20 @@ def plot_history(histories: dict[str, dict], metric: str, title: str, alt: str) 
     """Draw a metric by epoch, a colour for each model, training dashed and validation solid.
 
     Args:
-        histories: name of the model to `History.history`, lists of one value per epoch.
+        histories: name of the model to `History.history`, lists of one value per epoch; at most
+            six, as many as there are colours beside the grey of the legend.
         metric: for example "accuracy"; "val_accuracy" is drawn too if the history has it.
         title: what the figure shows, as a claim.
         alt: its text alternative.
+
+    Raises:
+        ValueError: there are more than six histories.
     """
     import matplotlib.pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
+    if len(histories) > len(COLOURS) - 1:
+        raise ValueError(f"{len(histories)} histories, but only {len(COLOURS) - 1} colours")
     figure, axes = plt.subplots()
     for colour, (name, history) in zip(COLOURS, histories.items(), strict=False):
         training = history[metric]
@@ -185,34 +208,17 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
     """
     import matplotlib.pyplot as plt
 
-    table = [
-        {
-            "model": "most frequent class",
-            "test accuracy": f"{baseline:.1%}",
-            "95% interval": "",
-            "parameters": "0",
-            "training": "0 s",
-            "notebook": "",
-        }
-    ]
+    table = [{"model": "most frequent class", "accuracy": baseline, "parameters": 0, "seconds": 0}]
     points = []  # (model, accuracy, lower and upper end of the interval), in percent
     for row in rows:
-        interval = ""
+        interval = None
         if row.get("accuracy") is not None and row.get("tested"):
             low, high = _wilson_interval(row["accuracy"], row["tested"])
             interval = f"{100 * low:.1f} to {100 * high:.1f}"
             points.append((row["model"], 100 * row["accuracy"], 100 * low, 100 * high))
-        table.append(
-            {
-                "model": row["model"],
-                "test accuracy": _cell(row, "accuracy", "{:.1%}"),
-                "95% interval": interval,
-                "parameters": _cell(row, "parameters", "{:,}"),
-                "training": _cell(row, "seconds", "{:.0f} s"),
-                "notebook": row["notebook"][:2],
-            }
-        )
-    show_table(table)
+        table.append(row | {"interval": interval})
+    headings = ["model", "test accuracy", "95% interval", "parameters", "training", "notebook"]
+    _show_scores(table, headings)
     count = max(1, len(points))
     figure, axes = plt.subplots(figsize=(10, 1.8 + 0.55 * count))
     for height, (_, accuracy, low, high) in enumerate(points):
@@ -220,12 +226,8 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
         axes.errorbar(accuracy, height, xerr=ends, fmt="o", color=BLUE, capsize=6)
     axes.set_yticks(range(len(points)), [model for model, *_ in points])
     axes.set(ylim=(count - 0.5, -0.5), xlabel="test accuracy in %, with its 95% interval")
-    smallest, largest = _tested_range(rows)
-    if smallest == largest:
-        title = f"The same {largest:,} reviews for every model" if largest else "Test accuracy"
-    else:
-        title = f"Not the same test set: {smallest:,} to {largest:,} reviews"
-    axes.set_title(title)
+    same = "The same {:,} reviews for every model"
+    axes.set_title(_test_set_title(rows, same, "reviews", "Test accuracy"))
     show_figure(figure, alt)
 
 
@@ -241,39 +243,33 @@ def translation_leaderboard(rows: list[dict], alt: str) -> None:
     """
     scored = [row for row in rows if row.get("bleu") is not None]
     scored.sort(key=lambda row: row["bleu"])
-    table = []
-    for row in scored:
-        table.append(
-            {
-                "translator": row["model"],
-                "BLEU": _cell(row, "bleu", "{:.1f}"),
-                "chrF": _cell(row, "chrf", "{:.1f}"),
-                "next token": _cell(row, "accuracy", "{:.1%}"),
-                "parameters": _cell(row, "parameters", "{:,}"),
-                "training": _cell(row, "seconds", "{:.0f} s"),
-                "sentences/s": _cell(row, "throughput", "{:,.0f}"),
-                "notebook": row["notebook"][:2],
-            }
-        )
-    show_table(table)
-    smallest, largest = _tested_range(scored)
-    if smallest == largest:
-        title = f"BLEU on the same {largest:,} test sentences" if largest else "BLEU by translator"
-    else:
-        title = f"Not the same test set: {smallest:,} to {largest:,} sentences"
+    headings = ["translator", "BLEU", "chrF", "next token", "parameters", "training"]
+    _show_scores(scored, [*headings, "sentences/s", "notebook"])
+    same = "BLEU on the same {:,} test sentences"
+    title = _test_set_title(scored, same, "sentences", "BLEU by translator")
     bar_chart({row["model"]: row["bleu"] for row in scored}, title, "BLEU", alt)
 
 
-def _cell(row: dict, key: str, fmt: str) -> str:
-    return "" if row.get(key) is None else fmt.format(row[key])
+def _show_scores(rows: list[dict], headings: list[str]) -> None:
+    """Show a leaderboard as a table; what a row lacks stays empty."""
+    table = []
+    for row in rows:
+        cells = {}
+        for heading in headings:
+            key, fmt = SCORE_COLUMNS[heading]
+            cells[heading] = "" if row.get(key) is None else fmt.format(row[key])
+        table.append(cells)
+    show_table(table)
 
 
-def _tested_range(rows: list[dict]) -> tuple[int, int]:
-    """Return the smallest and the largest number of test samples, (0, 0) if a row does not say."""
-    numbers = [row.get("tested") or 0 for row in rows]
-    if not numbers or min(numbers) == 0:
-        return 0, 0
-    return min(numbers), max(numbers)
+def _test_set_title(rows: list[dict], same: str, items: str, unknown: str) -> str:
+    """Return `same` if all rows were tested on equally many items, `unknown` if a row lacks it."""
+    numbers = [row.get("tested") or 0 for row in rows] or [0]
+    if 0 in numbers:
+        return unknown
+    if min(numbers) == max(numbers):
+        return same.format(numbers[0])
+    return f"Not the same test set: {min(numbers):,} to {max(numbers):,} {items}"
 
 
 def _wilson_interval(accuracy: float, tested: int) -> tuple[float, float]:
@@ -393,19 +389,14 @@ def show_gif(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
     Raises:
         ValueError: `alt` is empty.
     """
-    from IPython.display import display
     from PIL import Image
 
     if not alt.strip():
         raise ValueError("an animation needs an alt text: say in a sentence what it shows")
     first, *others = (Image.fromarray(frame).quantize(128) for frame in frames)
-    file = io.BytesIO()
     milliseconds = int(1000 * seconds / len(frames))
+    file = io.BytesIO()
     first.save(
         file, format="gif", save_all=True, append_images=others, duration=milliseconds, loop=0
     )
-    data = {
-        "image/gif": base64.b64encode(file.getvalue()).decode(),
-        "text/plain": f"[Animation: {alt}]",
-    }
-    display(data, metadata={"image/gif": {"alt": alt}}, raw=True)
+    _display_image("image/gif", file, f"[Animation: {alt}]", alt)

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import hashlib
 import json
 import math
 import os
@@ -30,8 +29,8 @@ def start_run() -> None:
 def cached_images(name: str, make, run, **facts) -> list[np.ndarray]:
     """Return images that were generated before from the same facts, or else generate and save them.
 
-    They lie in the notebook's run folder, each saved at once, so that a dead kernel loses none. A
-    series that was cut short is generated anew, over the old images.
+    They lie in the notebook's run folder, each saved as soon as it is generated, where it can be
+    viewed even if the kernel dies. The next call generates a series that was cut short anew.
 
     Args:
         name: of the images, as a reader knows it.
@@ -44,10 +43,8 @@ def cached_images(name: str, make, run, **facts) -> list[np.ndarray]:
         All of them, (height, width, 3) of uint8.
     """
     key = _to_json([facts, settings.profile()], sort_keys=True)
-    digest = hashlib.sha256(key.encode()).hexdigest()[:10]
-    label = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
     parent = settings.runs_dir() / settings.notebook_name() / "pictures"
-    folder = parent / f"{label}-{digest}"
+    folder = parent / settings.file_label(name, key)
     images = _read_images(folder)
     return _save_images(name, make, run, folder) if images is None else images
 
@@ -89,7 +86,7 @@ def _save_images(name: str, make, run, folder: Path) -> list[np.ndarray]:
     except OSError as error:
         failure = error
     if failure is not None:
-        print(f"{name} is not saved ({failure.strerror}), the notebook goes on.")
+        print(f"{name} is not saved ({failure.strerror or failure}); the notebook goes on.")
     return images
 
 
@@ -119,8 +116,11 @@ def add_score(model: str, *, data: str, board: str = "reviews", **numbers) -> No
         _append_line(path, line)
     except OSError as error:
         _session.unsaved.setdefault(path, []).append(line.decode())
-        place = settings.display_path(path)
-        print(f"{model} is not saved to {place} ({error.strerror}), the notebook goes on.")
+        reason = error.strerror or error
+        print(
+            f"{model} is not saved to {settings.display_path(path)} ({reason}); "
+            "the notebook goes on."
+        )
 
 
 def _append_line(path: Path, line: bytes) -> None:
@@ -214,7 +214,7 @@ def save_summary(headline: str, *, data: str, **numbers) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
-        print(f"summary.json is not saved ({error.strerror}), the notebook goes on.")
+        print(f"summary.json is not saved ({error.strerror or error}); the notebook goes on.")
 
 
 def _board_path(board: str) -> Path:

@@ -1,5 +1,6 @@
 """How much work a notebook does and where it stores things: profile, data mode, folders."""
 
+import hashlib
 import os
 import shutil
 import sys
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What a notebook's models and logs may need. If less is free, they go to another disk that has it.
 MIN_FREE_BYTES = 50_000_000
 
-# `spare` maps a runs folder that cannot be used to the temporary folder used instead.
+# `spare` maps a configured runs folder that cannot be used to the temporary one used instead.
 _session = SimpleNamespace(notebook="scratch", spare={})
 
 
@@ -82,8 +83,12 @@ def runs_dir() -> Path:
 
     Once that has proved full or read-only, it is a temporary folder of this kernel.
     """
-    folder = Path(os.environ.get("COMPANION_RUNS") or ROOT / "runs").expanduser()
+    folder = _configured_runs_dir()
     return _session.spare.get(folder, folder)
+
+
+def _configured_runs_dir() -> Path:
+    return Path(os.environ.get("COMPANION_RUNS") or ROOT / "runs").expanduser()
 
 
 def output_dir(*parts: str) -> Path:
@@ -123,7 +128,7 @@ def check_disk() -> None:
     for folder in _spare_places():
         if not _why_unusable(folder):
             spare = Path(tempfile.mkdtemp(prefix="companion-", dir=folder))
-            _session.spare[runs] = spare
+            _session.spare[_configured_runs_dir()] = spare
             print(
                 f"{display_path(runs)} cannot be used ({reason}): this notebook writes to "
                 f"{display_path(spare)}. Free some space, or set COMPANION_RUNS to another folder."
@@ -163,10 +168,19 @@ def notebook_name() -> str:
     return _session.notebook
 
 
+def file_label(name: str, digest_of: str) -> str:
+    """Return a file name: letters and digits of a name, and a digest of what the file depends on.
+
+    For example "small-lstm-0a1b2c3d4e".
+    """
+    label = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
+    return f"{label}-{hashlib.sha256(digest_of.encode()).hexdigest()[:10]}"
+
+
 def display_path(path: Path | str) -> str:
     """Write a path relative to the project if it lies inside, else to home, without a user name."""
     path = Path(path).resolve()
-    for base, prefix in ((ROOT, ""), (Path.home(), "~/")):
+    for base, prefix in ((ROOT, ""), (Path.home().resolve(), "~/")):
         if path.is_relative_to(base):
             return prefix + path.relative_to(base).as_posix()
     return path.as_posix()
@@ -176,17 +190,20 @@ def device_summary() -> str:
     """Return what the Keras backend computes on, for example "2 CPU cores" or "1 GPU"."""
     import keras
 
+    devices = keras.distribution.list_devices()  # such as "gpu:0"
     mirrored = ""
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        mirrored = f", models mirrored on {replicas} devices" if replicas > 1 else ""
-    devices = keras.distribution.list_devices()  # such as "gpu:0"
+        strategy = tf.distribute.get_strategy()
+        if strategy.num_replicas_in_sync > 1:
+            paths = strategy.extended.worker_devices  # such as "/job:localhost/.../device:GPU:0"
+            devices = [path.rpartition("device:")[2].lower() for path in paths]
+            mirrored = f", models mirrored on {len(devices)} devices"
     accelerators = [device for device in devices if not device.startswith("cpu")]
     if accelerators:
         kind = accelerators[0].split(":")[0].upper()
         return f"{len(accelerators)} {kind}{mirrored}"
-    # Fewer than the machine's, if a container or a batch system allows no more.
+    # Fewer than the machine's where this process may use no more; a container's quota is unknown.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} CPU cores{mirrored}"

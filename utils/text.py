@@ -26,7 +26,7 @@ def standardize_source(text):
 
 @keras.saving.register_keras_serializable("companion")
 def standardize_target(text):
-    """Standardize like `standardize_source` and put the special tokens [start] and [end] around."""
+    """Standardize like `standardize_source`, and put [start] before it and [end] after it."""
     import tensorflow as tf
 
     return tf.strings.join([START_TOKEN, standardize_source(text), END_TOKEN], separator=" ")
@@ -120,13 +120,13 @@ def ids_to_text(ids, vocabulary: list[str]) -> list[str]:
 
 
 def detokenize(tokens) -> str:
-    """Join tokens into a sentence without special tokens, and capitalize its first letter.
+    """Join tokens into a sentence without special tokens, and capitalize its first word.
 
     Tokens do not say where the spaces were, so closing punctuation is always followed by one:
     "¿Qué?" comes back as it was, but "3.5", which is three tokens, comes back as "3. 5".
 
     Args:
-        tokens: words and punctuation; everything from [end] on is left out.
+        tokens: words and punctuation; empty ones, and everything from [end] on, are left out.
 
     Returns:
         The sentence.
@@ -135,7 +135,7 @@ def detokenize(tokens) -> str:
     space = ""  # what separates the next token from the text so far
     in_quotation = False
     for token in tokens:
-        if token == START_TOKEN:
+        if token in ("", START_TOKEN):
             continue
         if token == END_TOKEN:
             break
@@ -145,9 +145,6 @@ def detokenize(tokens) -> str:
         opens = token in "¿¡(«$" or (token == '"' and in_quotation)
         text += token if closes else space + token
         space = "" if opens else " "
-    first_letter = next((i for i, character in enumerate(text) if character.isalpha()), 0)
-    return (
-        text[:first_letter]
-        + text[first_letter : first_letter + 1].upper()
-        + text[first_letter + 1 :]
-    )
+    # The first word may be a number: "3 de mayo".
+    first = next((i for i, character in enumerate(text) if character.isalnum()), 0)
+    return text[:first] + text[first : first + 1].upper() + text[first + 1 :]

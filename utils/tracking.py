@@ -28,14 +28,9 @@ ANSWER_SECONDS = 3  # for the first answer of the server
 INIT_SECONDS = 5  # for a run to start
 FINISH_SECONDS = 8  # for the last upload
 FLUSH_SECONDS = 0.1
-MODES = {
-    "online": "online",
-    "shared": "online",
-    "run": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-    "disabled": "disabled",
-}
+# The modes that W&B knows, and what each comes down to.
+MODES = {name: name for name in ("online", "offline", "disabled")}
+MODES |= {"shared": "online", "run": "online", "dryrun": "offline"}
 
 # The account whose server failed, and the run that has not finished.
 _session = SimpleNamespace(failed=None, run=None)
@@ -53,10 +48,10 @@ def mode() -> str:
         CompanionError: `WANDB_MODE` has a value that W&B does not know.
     """
     if os.environ.get("WANDB_MODE", "").strip():
-        wanted = MODES[settings.read_environment("WANDB_MODE", tuple(MODES), "online")]
+        requested = MODES[settings.read_environment("WANDB_MODE", tuple(MODES), "online")]
     else:
-        wanted = "online" if settings.profile() != "quick" and _account()[1] else "offline"
-    return "offline" if wanted == "online" and _session.failed == _account() else wanted
+        requested = "online" if settings.profile() != "quick" and _account()[1] else "offline"
+    return "offline" if requested == "online" and _session.failed == _account() else requested
 
 
 def start(name: str, config=None) -> "Run":
@@ -74,26 +69,22 @@ def start(name: str, config=None) -> "Run":
     """
     if _session.run:
         _session.run.finish()
-    wanted = mode()
-    if wanted == "disabled":
+    current_mode = mode()
+    if current_mode == "disabled":
         return Run(None)
     config = vars(config) if isinstance(config, SimpleNamespace) else dict(config or {})
-    if wanted == "online":
+    if current_mode == "online":
         reason = _why_not_online()
-        try:
-            if not reason:
-                return Run(_init("online", name, config))
-        except Exception as error:
-            reason = _first_sentence(error)
-            _tear_down()
+        if not reason:
+            run, reason = _try_init("online", name, config)
+            if run:
+                return run
         _session.failed = _account()
         print(f"W&B: {reason}; logging offline instead.")
     for _ in range(2):  # the first attempt may meet a background process that has died
-        try:
-            return Run(_init("offline", name, config))
-        except Exception as error:
-            reason = _first_sentence(error)
-            _tear_down()
+        run, reason = _try_init("offline", name, config)
+        if run:
+            return run
     print(f"W&B: {reason}; {name} is not logged.")
     return Run(None)
 
@@ -119,6 +110,10 @@ class Run:
         self._queue = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._work, daemon=True)
         self._worker.start()
+        # Another one stands by to tear wandb down: Python 3.12 starts no thread while it exits.
+        self._hangs = queue.SimpleQueue()  # of one boolean
+        self._cleaner = threading.Thread(target=self._clean_up, daemon=True)
+        self._cleaner.start()
         atexit.register(self.finish)
         _session.run = self
 
@@ -167,8 +162,7 @@ class Run:
         columns = list(dict.fromkeys(name for row in rows for name in row))
         data = [[row.get(column) for column in columns] for row in rows]
         # Without mixed types, one empty cell in a column of numbers makes W&B refuse the table.
-        options = {"columns": columns, "data": data, "allow_mixed_types": True}
-        self._log_media(key, lambda wandb: wandb.Table(**options))
+        self._log_media(key, lambda wandb: wandb.Table(columns, data, allow_mixed_types=True))
 
     def log_image(self, key: str, image, caption: str | None = None) -> None:
         """Log an image.
@@ -216,10 +210,13 @@ class Run:
         self._queue.put(None)
         # wandb itself keeps to FINISH_SECONDS, unless an entry before the end has to wait.
         self._worker.join(FINISH_SECONDS + 1)
-        if self._worker.is_alive() or self._timed_out:
+        hangs = self._worker.is_alive() or self._timed_out
+        if hangs:
             self._give_up()
         elif self._problem:
-            self._report(f"{self._problem}; a part of the log is lost")
+            self._report(f"{self._problem}; part of the log is lost")
+        self._hangs.put(hangs)
+        self._cleaner.join(1)
 
     def _log_media(self, key, build):
         """Queue a table or an image as it is now; what follows in the notebook may change it."""
@@ -242,6 +239,10 @@ class Run:
         for write in iter(self._queue.get, None):
             with self._catch():
                 write()
+
+    def _clean_up(self):
+        if self._hangs.get():  # waits for `finish`
+            _tear_down()
 
     @contextlib.contextmanager
     def _catch(self):
@@ -267,7 +268,6 @@ class Run:
             self._offline = True
             upload = f"`wandb sync {path}` uploads it{extent}"
             self._report(f"the server stopped answering; the log is safe in {path}, {upload}")
-        _tear_down()
 
     def _report(self, line):
         if not self._reported:
@@ -288,9 +288,10 @@ def _to_bytes(image):
 
 def _first_sentence(error: Exception) -> str:
     """Shorten an error of wandb; what follows is advice for those who call wandb themselves."""
-    lines = str(error).strip().splitlines()
-    line = lines[0] if lines else type(error).__name__
-    return line.split(". ")[0].rstrip(".")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # without a path, which may hold a user name
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].split(". ")[0].rstrip(".")
 
 
 def _account() -> tuple[str, str]:
@@ -300,7 +301,9 @@ def _account() -> tuple[str, str]:
     if key:
         return server, key
     try:
-        entries = netrc.netrc(Path(os.environ.get("NETRC") or "~/.netrc").expanduser())
+        path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+        # On Windows `wandb login` writes the second one.
+        entries = netrc.netrc(path if path.exists() else path.with_name("_netrc"))
     except (OSError, ValueError, RuntimeError, netrc.NetrcParseError):
         return server, ""
     for host in (urlsplit(server).netloc, SERVER_ALIAS if server == SERVER else ""):
@@ -319,15 +322,11 @@ def _why_not_online() -> str:
     if not key:
         return "no key (set WANDB_API_KEY, or run `wandb login`)"
     if len(key) < 40:
-        return (
-            f"the key has {len(key)} characters, a valid one has at least 40 (check WANDB_API_KEY)"
-        )
+        return f"the key has {len(key)} characters, not at least 40 (check WANDB_API_KEY)"
 
     def query_viewer():
-        query = {"query": "query Viewer { viewer { id } }"}
-        answer = requests.post(
-            f"{server}/graphql", json=query, auth=("api", key), timeout=ANSWER_SECONDS
-        )
+        options = {"json": {"query": "query Viewer { viewer { id } }"}, "auth": ("api", key)}
+        answer = requests.post(f"{server}/graphql", timeout=ANSWER_SECONDS, **options)
         if answer.status_code in (401, 403) or (answer.ok and not answer.json()["data"]["viewer"]):
             return f"{host} refused the key (check WANDB_API_KEY)"
         return "" if answer.ok else f"{host} answered {answer.status_code}"
@@ -342,6 +341,16 @@ def _why_not_online() -> str:
         return f"{host} did not answer as a W&B server does ({type(error).__name__})"
 
 
+def _try_init(mode: str, name: str, config: dict) -> tuple[Run | None, str]:
+    """Start a run; return it, or None and why it cannot be started."""
+    try:
+        return Run(_init(mode, name, config)), ""
+    except Exception as error:
+        with contextlib.suppress(TimeoutError):
+            within(1, _tear_down)
+        return None, _first_sentence(error)
+
+
 def _init(mode: str, name: str, config: dict):
     """Call `wandb.init` silently, online or offline."""
     # Error reports would go over the network, from an offline run too. Without the notebook's name,
@@ -349,7 +358,7 @@ def _init(mode: str, name: str, config: dict):
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     os.environ.setdefault("WANDB_NOTEBOOK_NAME", f"{settings.notebook_name()}.ipynb")
     folder = settings.output_dir()
-    # This raises if the folder cannot be made; wandb would silently use one of its own.
+    # This raises if the folder cannot be created; wandb would silently use one of its own.
     folder.mkdir(exist_ok=True)
     options = {}
     if mode == "online":
@@ -393,7 +402,7 @@ def _tear_down() -> None:
     If it has died, every later run would fail; if it still tries to start a run, wandb 0.28 would
     wait for it for minutes when the notebook ends.
     """
-    import wandb
-
     with contextlib.suppress(Exception):
-        within(1, wandb.teardown)
+        import wandb  # which may be what failed
+
+        wandb.teardown()

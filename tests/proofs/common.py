@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tabulate import tabulate
 
+from tools.execution import load, running_kernel
 from utils import settings
 
 ROOT = settings.ROOT
@@ -35,11 +36,6 @@ def notebook(number: str) -> Path:
     """Find a notebook by the first letters of its name."""
     (path,) = (ROOT / "notebooks").glob(f"{number}*.ipynb")
     return path
-
-
-def notebooks() -> list[Path]:
-    """List all notebooks."""
-    return sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 
 
 def environment(runs: Path, **more: str) -> dict[str, str]:
@@ -59,11 +55,8 @@ class Kernel:
     def __init__(
         self, path: Path, env: dict[str, str], timeout: int = 600, folder: Path | None = None
     ):
-        self.notebook = nbformat.read(path, as_version=4)
+        self.notebook = load(path, seed=0)
         self.cells = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
-        for cell in self.cells:
-            cell.outputs = []
-            cell.execution_count = None
         resources = {"metadata": {"path": str(folder or path.parent)}}
         self.client = NotebookClient(
             self.notebook,
@@ -72,22 +65,14 @@ class Kernel:
             resources=resources,
             record_timing=False,
         )
-        self.env = env
+        self._running = running_kernel(self.client, env)
 
     def __enter__(self):
-        self._context = self.client.setup_kernel(
-            env=self.env, cwd=self._folder(), stderr=subprocess.DEVNULL
-        )
-        self._context.__enter__()
-        self.pid = self.client.km.provisioner.pid
+        self.pid = self._running.__enter__()
         return self
 
-    def __exit__(self, kind, error, trace):
-        with suppress(Exception):
-            self._context.__exit__(None, None, None)
-
-    def _folder(self):
-        return self.client.resources["metadata"]["path"]
+    def __exit__(self, *raised):
+        return self._running.__exit__(*raised)
 
     def run(self, cell, times: int = 1) -> list[str]:
         """Execute a cell and return its text, once for each time.
@@ -250,7 +235,8 @@ def report(title: str, rows: list[dict], began: float) -> int:
 
 # Names of what depends on time; two runs need not agree in it.
 CLOCK = re.compile(
-    r"second|pace|per s\b|/s\b|times.as.(fast|long)|\bms\b|took|speed", re.IGNORECASE
+    r"seconds|per.second|throughput|per s\b|/s\b|times.as.(fast|long)|\bms\b|took|speed",
+    re.IGNORECASE,
 )
 TIMES = (
     r"\b\d[\d.,]*\+? ?(?:ms|µs|us|s|min|h|seconds|minutes)(?:/\w+)?\b",

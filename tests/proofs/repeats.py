@@ -3,7 +3,7 @@
 `twice` executes every cell of a notebook twice in a row, on samples in the quick profile: without
 an error, and with the stored output wherever a cell is marked for that. `agree` runs a notebook
 twice, in separate kernels and folders, and compares printed text, numbers, and images. About four
-minutes a notebook: `python tests/proofs/repeats.py twice 01 02`.
+minutes per notebook: `python tests/proofs/repeats.py twice 01 02`.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import time
 from nbclient.exceptions import CellExecutionError
 
 from tests.proofs import common
+from tools.execution import notebooks
 
 
 def twice(number: str) -> dict:
@@ -81,9 +82,7 @@ def main() -> int:
     began = time.perf_counter()
     words = sys.argv[1:]
     proofs = [proof for proof in (twice, agree) if proof.__name__ in words] or [twice, agree]
-    numbers = [word for word in words if word.isdigit()] or [
-        path.name[:2] for path in common.notebooks()
-    ]
+    numbers = [word for word in words if word.isdigit()] or [path.name[:2] for path in notebooks()]
     rows = []
     for number in numbers:
         for proof in proofs:

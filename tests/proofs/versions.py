@@ -3,7 +3,7 @@
 Each kind of version has an environment of its own below build/proofs/versions, made once (two
 minutes). In the stand-in for Colab the set-up cell runs as on Colab: a `google.colab` module is
 loaded, the project is not on the path, and its repository is a copy of this folder. About 13
-minutes a kind: `python tests/proofs/versions.py colab 01 02` takes one of newest, colab and jax,
+minutes per kind: `python tests/proofs/versions.py colab 01 02` takes one of newest, colab and jax,
 and some notebooks.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from nbclient.exceptions import CellExecutionError
 
 from tests.proofs import common
+from tools.execution import notebooks
 
 COLAB = {
     "tensorflow": "2.20.0",
@@ -188,9 +189,7 @@ def main() -> int:
     if words[:1] == ["inside"]:
         return run_inside(*words[1:])
     began, rows = time.perf_counter(), []
-    numbers = [word for word in words if word.isdigit()] or [
-        path.name[:2] for path in common.notebooks()
-    ]
+    numbers = [word for word in words if word.isdigit()] or [path.name[:2] for path in notebooks()]
     kinds = [word for word in words if not word.isdigit()] or ["newest", "colab", "jax"]
     for kind in kinds:
         rows += jax() if kind == "jax" else outside(kind, numbers)

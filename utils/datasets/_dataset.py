@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
-from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -58,32 +57,30 @@ class Dataset:
 
         It is computed on every access, because arrays can be changed in place.
         """
-        parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return content_hash(parts)
+        return content_hash([self.train, self.validation, self.test])
 
 
 def content_hash(content) -> str:
-    """Return 16 digits of the sha256 of nested dataclasses and dicts of arrays and lists."""
-    digest = hashlib.sha256()
-    _update(digest, content)
-    return digest.hexdigest()[:16]
+    """Return 16 digits of the sha256 of nested dataclasses, dicts, lists, arrays and scalars.
+
+    A tuple counts as a list, a dataclass as a dict (whose keys are strings), and a scalar of NumPy
+    as one of Python. Any other difference of type, shape or value gives another hash.
+    """
+    # JSON marks where a value ends: [1, 23] is not [12, 3].
+    text = json.dumps(content, default=_to_json)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _update(digest, value) -> None:
-    # Every value is written with its type or its length: no two contents give the same bytes.
+def _to_json(value):
+    """Replace a value that JSON does not know; `json.dumps` calls this again for what it holds."""
     if is_dataclass(value):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
-    if isinstance(value, dict):
-        digest.update(f"dict {json.dumps(list(value))}".encode())
-        for item in value.values():
-            _update(digest, item)
-    elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
-        digest.update(f"array {value.dtype.str} {value.shape}".encode())
-        digest.update(np.ascontiguousarray(value))
-    else:
-        # NumPy's scalars become Python's; an array of objects holds addresses, so its items count.
-        value = value.tolist() if isinstance(value, np.ndarray) else value
-        digest.update(json.dumps(value, default=methodcaller("item")).encode())
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if not isinstance(value, np.ndarray):
+        return value.item()
+    if value.dtype.hasobject:  # the array's bytes would be addresses
+        return {"objects": value.tolist(), "shape": value.shape}
+    digest = hashlib.sha256(np.ascontiguousarray(value)).hexdigest()
+    return {"dtype": value.dtype.str, "shape": value.shape, "sha256": digest}
 
 
 def name_hash(name: str) -> bytes:
@@ -98,22 +95,17 @@ def name_hash(name: str) -> bytes:
 def check_counts(
     items: str, sizes: dict[str, int], requested: dict[str, int | None]
 ) -> dict[str, int]:
-    """Replace each None by the size of the part.
-
-    Args:
-        items: what is counted, for the message.
-        sizes: the number of examples of each part.
-        requested: how many are requested of each part; None means all.
+    """Replace each None of `requested` by the size of the part.
 
     Raises:
-        CompanionError: a count is below 1 or above the size of its part.
+        CompanionError: a count of `items` is below 1 or above the size of its part.
     """
     counts = {}
     for part, count in requested.items():
         counts[part] = sizes[part] if count is None else count
         if not 0 < counts[part] <= sizes[part]:
             raise CompanionError(
-                f"{part}={count:,} {items} requested: choose 1 to {sizes[part]:,}."
+                f"{part}={count:,} requested: choose 1 to {sizes[part]:,} {items}."
             )
     return counts
 
@@ -125,7 +117,7 @@ def real_or_sample(
     mode: str | None = None,
     announce: bool = True,
 ):
-    """Return real data if they are wanted and available, else the built-in sample.
+    """Return real data if they are requested and available, else the built-in sample.
 
     Args:
         name: of the data, for the line that says why the sample is used.
@@ -136,8 +128,11 @@ def real_or_sample(
 
     Raises:
         Unavailable: `mode` is "real" and there are no real data.
+        ValueError: `mode` is none of these words.
     """
-    mode = mode or settings.data_mode()
+    mode = settings.data_mode() if mode is None else mode
+    if mode not in settings.DATA_MODES:
+        raise ValueError(f"source={mode!r} is not one of {', '.join(settings.DATA_MODES)}")
     if mode == "sample":
         return load_sample()
     try:

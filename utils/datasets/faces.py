@@ -108,7 +108,7 @@ def _read_face_parts(
     """Read faces of both parts, or return None if fewer than two images can be read."""
     for part, count in requested.items():
         if count is not None and count < 1:
-            raise CompanionError(f"{part}={count:,} faces requested: choose 1 or more.")
+            raise CompanionError(f"{part}={count:,} requested: choose 1 face or more.")
     paths = sorted(paths, key=lambda path: name_hash(path.relative_to(folder).as_posix()))
     num_test = math.ceil(len(paths) / 10)
     pools = {"test": paths[:num_test], "train": paths[num_test:]}

@@ -1,20 +1,13 @@
 """Digits, and the photographs and paintings of deep dream and style transfer."""
 
 import hashlib
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from utils import downloads, settings
-from utils.datasets._dataset import (
-    Dataset,
-    check_counts,
-    content_hash,
-    real_or_sample,
-)
+from utils import _archives, downloads, settings
+from utils.datasets._dataset import Dataset, check_counts, content_hash, real_or_sample
 from utils.errors import CompanionError
 from utils.synthetic import paintings
 from utils.synthetic.digits import DIGITS_CARD, draw_digits
@@ -22,16 +15,8 @@ from utils.synthetic.digits import DIGITS_CARD, draw_digits
 DIGIT_COUNTS = {"train": 60_000, "test": 10_000}
 # Of the images and the labels, in this order: of the training part, then of the test part.
 MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
-UNREADABLE = (  # what NumPy raises on a file that is cut off or of another kind
-    OSError,
-    LookupError,
-    ValueError,
-    EOFError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# What NumPy raises on a file that is cut off or of another kind.
+UNREADABLE = (*_archives.UNREADABLE, OSError, LookupError, TypeError, AttributeError)
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 SESSION_IMAGES = ("golden_gate.jpg", "starry_night.jpg")
 SKIMAGE_PHOTOGRAPHS = {
@@ -82,7 +67,7 @@ class ImageCollection:
             "sample": "built-in sample",
             "folder": "your folder",
         }
-        return f"pictures: {origins[self.source]}"
+        return f"images: {origins[self.source]}"
 
     @property
     def fingerprint(self) -> str:
@@ -136,7 +121,8 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageC
 
     Raises:
         CompanionError: `folder` holds no image that can be read.
-        downloads.Unavailable: `COMPANION_DATA=real` and the session's images are not in the cache.
+        downloads.Unavailable: `COMPANION_DATA=real` and the session's images are not in the cache,
+            or cannot be read.
     """
     if folder is not None:
         folder = Path(folder).expanduser()
@@ -144,14 +130,18 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageC
         card = f"images in {settings.display_path(folder)}"
         return ImageCollection(photographs, _paint_sample(max_side), "folder", card)
 
+    paths = [settings.cache_dir() / "pictures" / name for name in SESSION_IMAGES]
+
     def load_real():
-        paths = [settings.cache_dir() / "pictures" / name for name in SESSION_IMAGES]
         if not all(path.is_file() for path in paths):
             raise downloads.Unavailable(
                 f"the session's images are missing: put {' and '.join(SESSION_IMAGES)} into "
                 f"{settings.display_path(paths[0].parent)}."
             )
-        photograph, painting = (load_image(path, max_side) for path in paths)
+        try:
+            photograph, painting = (load_image(path, max_side) for path in paths)
+        except CompanionError as reason:
+            raise downloads.Unavailable(str(reason)) from reason
         return ImageCollection(
             {"golden gate": photograph} | _load_skimage_photographs(max_side),
             {"The Starry Night": painting} | _paint_sample(max_side),
@@ -164,7 +154,9 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageC
         card = paintings.PAINTINGS_CARD
         return ImageCollection(photographs, _paint_sample(max_side), "sample", card)
 
-    return real_or_sample("images", load_real, load_sample, announce=False)
+    # Nearly nobody has these images, so only trouble with them is worth a line.
+    announce = any(path.is_file() for path in paths)
+    return real_or_sample("images", load_real, load_sample, announce=announce)
 
 
 def load_image(path: str | Path, max_side: int = 512) -> np.ndarray:

@@ -71,9 +71,7 @@ def paired_difference_interval(
     Args:
         first: one value per test example from one model, such as 1 for right and 0 for wrong.
         second: the values of the other model for the same examples in the same order.
-        confidence: probability that the interval covers the true difference.
-        resamples: number of bootstrap samples.
-        seed: the same seed gives the same interval.
+        confidence, resamples, seed: as for `bootstrap_interval`.
 
     Returns:
         Lower and upper end; an interval above 0 says that `first` is larger.
@@ -101,14 +99,14 @@ def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> tup
 
     Raises:
         ValueError: there are no trials, or more successes than trials.
+        TypeError: a number is not an integer.
     """
-    result = stats.binomtest(int(successes), int(n))
-    low, high = result.proportion_ci(confidence, method="wilson")
+    low, high = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return float(low), float(high)
 
 
 def _checked(values) -> np.ndarray:
     values = np.asarray(values, "float64")
     if values.ndim != 1 or len(values) < 2:
-        raise ValueError(f"expected at least two values in one row, got shape {values.shape}")
+        raise ValueError(f"expected a 1-D array of at least two values, got shape {values.shape}")
     return values

@@ -30,17 +30,15 @@ def bleu_chrf(translations: list[str], references: list[list[str]]) -> dict[str,
     Returns:
         {"BLEU": 0 to 100, "chrF": 0 to 100}.
     """
-    import sacrebleu
+    from sacrebleu.metrics import BLEU, CHRF
 
     # sacrebleu takes "streams": the first reference of every sentence, then the second, and so on.
     streams = []
     for position in range(max(map(len, references))):
         streams.append([row[position] if position < len(row) else None for row in references])
-    lower_translations = [text.lower() for text in translations]
-    lower_streams = [[text and text.lower() for text in stream] for stream in streams]
     return {
-        "BLEU": sacrebleu.corpus_bleu(translations, streams, lowercase=True).score,
-        "chrF": sacrebleu.corpus_chrf(lower_translations, lower_streams).score,
+        "BLEU": BLEU(lowercase=True).corpus_score(translations, streams).score,
+        "chrF": CHRF(lowercase=True).corpus_score(translations, streams).score,
     }
 
 
@@ -53,7 +51,7 @@ def bleu_by_length(
         translations, references: as for `bleu_chrf`.
         lengths: number of source tokens of each sentence.
         edges: a bin reaches from one edge to just below the next; sentences outside are left out.
-        min_sentences: bins with fewer sentences are left out, as their score would be chance.
+        min_sentences: bins with fewer sentences are left out, as their score would be noise.
 
     Returns:
         Name of the bin, such as "5 tokens" or "5 to 7 tokens", to BLEU.
@@ -126,8 +124,7 @@ def baseline_scores(
     """Score two translators without a network: copy the source, use the nearest training sentence.
 
     Args:
-        train: training pairs.
-        english: sentences to translate.
+        train, english: as for `nearest_translations`.
         references: the accepted translations of each sentence.
 
     Returns:

@@ -42,9 +42,9 @@ def train_digit_classifier(digits) -> keras.Model:
         "features" of 64 units.
     """
     hyperparameters = settings.choose(
-        quick={"seen": 14_000, "batch": 64},
-        live={"seen": 240_000, "batch": 128},
-        full={"seen": 600_000, "batch": 128},
+        quick={"num_examples": 14_000, "batch_size": 64},
+        live={"num_examples": 240_000, "batch_size": 128},
+        full={"num_examples": 600_000, "batch_size": 128},
     )
     inputs = keras.Input((28, 28, 1))
     x = inputs
@@ -91,9 +91,9 @@ def train_attribute_regressor(faces) -> keras.Model:
             'use datasets.load_faces(source="sample") here.'
         )
     hyperparameters = settings.choose(
-        quick={"seen": 12_000, "batch": 32},
-        live={"seen": 60_000, "batch": 64},
-        full={"seen": 300_000, "batch": 64},
+        quick={"num_examples": 12_000, "batch_size": 32},
+        live={"num_examples": 60_000, "batch_size": 64},
+        full={"num_examples": 300_000, "batch_size": 64},
     )
     columns = [faces.train.attributes[name] for name in FACE_ATTRIBUTES]
     targets = np.stack(columns, axis=1)  # (n, 9)
@@ -153,16 +153,16 @@ def _scaled(images) -> np.ndarray:
 
 
 def _fit(model, loss, images, targets, hyperparameters, source) -> None:
-    """Train on about `hyperparameters.seen` images, with a learning rate that decreases to 0."""
-    epochs = max(1, round(hyperparameters.seen / len(images)))
-    steps = epochs * -(-len(images) // hyperparameters.batch)
+    """Train on about `num_examples` images, with a learning rate that decreases to 0."""
+    epochs = max(1, round(hyperparameters.num_examples / len(images)))
+    steps = epochs * -(-len(images) // hyperparameters.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(keras.optimizers.Adam(schedule), loss)
     # No setting of a notebook has an influence, so none decides whether the weights are loaded.
     config = vars(hyperparameters) | {
         "source": source,
         "images": images.shape,
-        "first": zlib.crc32(images[:100].tobytes()),
+        "checksum": zlib.crc32(images[:100].tobytes()),
     }
     with tracking.start(model.name, config) as run:
         callbacks = resume_callbacks(
@@ -171,7 +171,7 @@ def _fit(model, loss, images, targets, hyperparameters, source) -> None:
         model.fit(
             images,
             targets,
-            batch_size=hyperparameters.batch,
+            batch_size=hyperparameters.batch_size,
             epochs=epochs,
             verbose=0,
             callbacks=callbacks,

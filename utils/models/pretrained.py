@@ -271,7 +271,7 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
             _TensorUnpickler(file).load()
         descriptions = _TensorUnpickler(file).load()  # (dtype, storage key, offset, shape, strides)
         storage_keys = _TensorUnpickler(file).load()
-        # Behind the pickles: for each storage the number of values, then the values.
+        # After the pickles: for each storage the number of values, then the values.
         dtypes = {key: dtype for dtype, key, *_ in descriptions.values()}
         storages = {}
         for key in storage_keys:
@@ -331,7 +331,7 @@ class _TensorUnpickler(pickle.Unpickler):
         return ALLOWED_GLOBALS[module, name]
 
     def persistent_load(self, reference):
-        """Return dtype and key of a storage, whose values stand behind the pickles."""
+        """Return dtype and key of a storage, whose values follow the pickles."""
         _, dtype, key, *_ = reference
         if dtype not in (np.float32, np.int64):
             raise pickle.UnpicklingError(f"a storage of {dtype}")
@@ -341,31 +341,28 @@ class _TensorUnpickler(pickle.Unpickler):
 def _build_efficientnet(tensors: dict[str, np.ndarray], top: bool) -> keras.Model:
     """Build EfficientNet-Lite0 from the tensors of its PyTorch version."""
 
+    def apply(layer, x, *weights):
+        x = layer(x)
+        layer.set_weights(weights)
+        return x
+
     def convolve(x, name, stride=1):
         kernel = tensors[f"{name}.weight"]  # (filters, channels, height, width)
         filters, _, size, _ = kernel.shape
-        layer = keras.layers.Conv2D(
-            filters, size, stride, padding="same", use_bias=False, name=name.replace(".", "_")
-        )
-        x = layer(x)
-        layer.set_weights([kernel.transpose(2, 3, 1, 0)])  # (height, width, channels, filters)
-        return x
+        options = {"padding": "same", "use_bias": False, "name": name.replace(".", "_")}
+        layer = keras.layers.Conv2D(filters, size, stride, **options)
+        return apply(layer, x, kernel.transpose(2, 3, 1, 0))  # (height, width, channels, filters)
 
     def convolve_depthwise(x, name, stride):
         kernel = tensors[f"{name}.weight"]  # (channels, 1, height, width)
-        layer = keras.layers.DepthwiseConv2D(
-            kernel.shape[-1], stride, padding="same", use_bias=False, name=name.replace(".", "_")
-        )
-        x = layer(x)
-        layer.set_weights([kernel.transpose(2, 3, 0, 1)])  # (height, width, channels, 1)
-        return x
+        options = {"padding": "same", "use_bias": False, "name": name.replace(".", "_")}
+        layer = keras.layers.DepthwiseConv2D(kernel.shape[-1], stride, **options)
+        return apply(layer, x, kernel.transpose(2, 3, 0, 1))  # (height, width, channels, 1)
 
     def normalize(x, name):
         layer = keras.layers.BatchNormalization(epsilon=1e-3, name=name.replace(".", "_"))
-        x = layer(x)
         parts = ("weight", "bias", "running_mean", "running_var")
-        layer.set_weights([tensors[f"{name}.{part}"] for part in parts])
-        return x
+        return apply(layer, x, *[tensors[f"{name}.{part}"] for part in parts])
 
     inputs = keras.Input((None, None, 3))
     x = normalize(convolve(inputs, "_conv_stem", 2), "_bn0")
@@ -392,6 +389,5 @@ def _build_efficientnet(tensors: dict[str, np.ndarray], top: bool) -> keras.Mode
         x = normalize(convolve(x, "_conv_head"), "_bn1")
         x = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(6.0)(x))
         dense = keras.layers.Dense(1000, name="logits")
-        x = dense(x)
-        dense.set_weights([tensors["_fc.weight"].T, tensors["_fc.bias"]])
+        x = apply(dense, x, tensors["_fc.weight"].T, tensors["_fc.bias"])
     return keras.Model(inputs, x, name="efficientnet_lite0")

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 
 from utils import decoding
-from utils.batching import bucket_by_length
+from utils.batching import bucket_by_length, rows_by_length
 from utils.text import END_TOKEN, PADDING_ID, START_TOKEN, ids_to_text
 
 
@@ -153,19 +153,19 @@ def translate(
         batch_size: sentences per batch.
 
     Returns:
-        One translation per sentence, in the order of `source_ids`.
+        One translation per sentence, in the order of `source_ids`; "" for one without tokens.
     """
     import tensorflow as tf
 
     start_id = vocabulary.index(START_TOKEN)
     end_id = vocabulary.index(END_TOKEN)
-    order = np.argsort(source_ids.row_lengths(), kind="stable")
-    sorted_translations = []
-    for first in range(0, len(order), batch_size):
-        rows = order[first : first + batch_size]
-        batch = tf.gather(source_ids, rows).to_tensor()  # (batch, length)
-        target_ids = search(step, init_state(batch), start_id, end_id, max_new_tokens)
-        sorted_translations += ids_to_text(target_ids, vocabulary)
-    translations = np.empty(len(order), object)
-    translations[order] = sorted_translations
+    lengths = source_ids.row_lengths().numpy()
+    # Attention to nothing is not defined, so a source without tokens does not reach the model.
+    nonempty = np.flatnonzero(lengths)
+    translations = np.full(len(lengths), "", object)
+    for batch in rows_by_length(lengths[nonempty], batch_size):
+        rows = nonempty[batch]
+        padded_ids = tf.gather(source_ids, rows).to_tensor()  # (batch, length)
+        target_ids = search(step, init_state(padded_ids), start_id, end_id, max_new_tokens)
+        translations[rows] = ids_to_text(target_ids, vocabulary)
     return translations.tolist()

@@ -8,8 +8,64 @@ import keras
 from keras import ops
 
 
+class _TransformerBlock(keras.layers.Layer):
+    """What both blocks share: sizes, self-attention and the position-wise feed-forward network."""
+
+    attends_to_source = False
+
+    def __init__(self, embed_dim, dense_dim, num_heads, dropout=0.0, **kwargs):
+        super().__init__(**kwargs)
+        if embed_dim % num_heads:
+            raise ValueError(f"embed_dim={embed_dim} is not divisible by num_heads={num_heads}.")
+        self.embed_dim = embed_dim
+        self.dense_dim = dense_dim
+        self.num_heads = num_heads
+        self.dropout = dropout
+        head_dim = embed_dim // num_heads
+        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
+        if self.attends_to_source:
+            self.cross_attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
+        self.feed_forward_hidden = keras.layers.Dense(dense_dim, activation="relu")
+        self.feed_forward_output = keras.layers.Dense(embed_dim)
+        self.dropout_layer = keras.layers.Dropout(dropout)
+        self.attention_norm = keras.layers.LayerNormalization()
+        if self.attends_to_source:
+            self.cross_attention_norm = keras.layers.LayerNormalization()
+        self.feed_forward_norm = keras.layers.LayerNormalization()
+        self.supports_masking = True
+
+    def _build_feed_forward(self, shape):
+        self.feed_forward_hidden.build(shape)
+        self.feed_forward_output.build((*shape[:-1], self.dense_dim))
+        self.feed_forward_norm.build(shape)
+
+    def _self_attention(self, inputs, mask, use_causal_mask=False):
+        # All queries share one row of the mask: which keys are not padding.
+        key_mask = None if mask is None else mask[:, None, :]  # (batch, 1, length)
+        # Keras's attention removes the mask from the tensor it gets. It gets a copy, so that the
+        # mask remains for other layers that use the same tensor.
+        copied = ops.copy(inputs)
+        attended = self.attention(
+            copied, copied, attention_mask=key_mask, use_causal_mask=use_causal_mask
+        )
+        return self.attention_norm(inputs + self.dropout_layer(attended))
+
+    def _feed_forward(self, attended):
+        outputs = self.feed_forward_output(self.feed_forward_hidden(attended))
+        return self.feed_forward_norm(attended + self.dropout_layer(outputs))
+
+    def get_config(self):
+        """Return the arguments of `__init__`, so that a saved layer can be loaded."""
+        return super().get_config() | {
+            "embed_dim": self.embed_dim,
+            "dense_dim": self.dense_dim,
+            "num_heads": self.num_heads,
+            "dropout": self.dropout,
+        }
+
+
 @keras.saving.register_keras_serializable("companion")
-class TransformerEncoder(keras.layers.Layer):
+class TransformerEncoder(_TransformerBlock):
     """An encoder block: self-attention, then a position-wise feed-forward network.
 
     Dropout, a residual connection and layer normalization follow each of the two, in the order of
@@ -26,28 +82,11 @@ class TransformerEncoder(keras.layers.Layer):
         ValueError: `embed_dim` is not divisible by `num_heads`.
     """
 
-    def __init__(self, embed_dim, dense_dim, num_heads, dropout=0.0, **kwargs):
-        super().__init__(**kwargs)
-        head_dim = _head_dim(embed_dim, num_heads)
-        self.embed_dim = embed_dim
-        self.dense_dim = dense_dim
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
-        self.feed_forward_hidden = keras.layers.Dense(dense_dim, activation="relu")
-        self.feed_forward_output = keras.layers.Dense(embed_dim)
-        self.dropout_layer = keras.layers.Dropout(dropout)
-        self.attention_norm = keras.layers.LayerNormalization()
-        self.feed_forward_norm = keras.layers.LayerNormalization()
-        self.supports_masking = True
-
     def build(self, input_shape):
         """Create the weights of every sublayer: a saved model could not be loaded without them."""
         self.attention.build(input_shape, input_shape)
-        self.feed_forward_hidden.build(input_shape)
-        self.feed_forward_output.build((*input_shape[:-1], self.dense_dim))
         self.attention_norm.build(input_shape)
-        self.feed_forward_norm.build(input_shape)
+        self._build_feed_forward(input_shape)
 
     def call(self, inputs, mask=None):
         """Encode a batch of sequences.
@@ -57,28 +96,19 @@ class TransformerEncoder(keras.layers.Layer):
             mask: (batch, length), true at tokens and false at padding; Keras passes it on.
 
         Returns:
-            (batch, length, embed_dim).
+            (batch, length, embed_dim); without meaning at padding.
         """
-        # All queries share one row of the mask: which keys are not padding.
-        key_mask = None if mask is None else mask[:, None, :]  # (batch, 1, length)
-        attended = self.attention(inputs, inputs, attention_mask=key_mask)
-        attended = self.attention_norm(inputs + self.dropout_layer(attended))
-        outputs = self.feed_forward_output(self.feed_forward_hidden(attended))
-        return self.feed_forward_norm(attended + self.dropout_layer(outputs))
-
-    def get_config(self):
-        """Return the arguments of `__init__`, so that a saved layer can be loaded."""
-        return super().get_config() | _block_config(self)
+        return self._feed_forward(self._self_attention(inputs, mask))
 
 
 @keras.saving.register_keras_serializable("companion")
-class TransformerDecoder(keras.layers.Layer):
+class TransformerDecoder(_TransformerBlock):
     """A decoder block: causal self-attention, cross-attention, position-wise feed-forward network.
 
     Dropout, a residual connection and layer normalization follow each of the three, in the order of
     Vaswani et al. 2017, section 3.1. A position attends to itself and to earlier ones, never to
-    later ones or to padding. Called without an encoded source the block has no cross-attention: it
-    is the block of a language model (Liu et al. 2018, *Generating Wikipedia by Summarizing Long
+    later ones or to padding. A block whose first call has no encoded source has no cross-attention:
+    it is the block of a language model (Liu et al. 2018, *Generating Wikipedia by Summarizing Long
     Sequences*, section 4.2).
 
     Args:
@@ -88,62 +118,57 @@ class TransformerDecoder(keras.layers.Layer):
         ValueError: `embed_dim` is not divisible by `num_heads`.
     """
 
-    def __init__(self, embed_dim, dense_dim, num_heads, dropout=0.0, **kwargs):
-        super().__init__(**kwargs)
-        head_dim = _head_dim(embed_dim, num_heads)
-        self.embed_dim = embed_dim
-        self.dense_dim = dense_dim
-        self.num_heads = num_heads
-        self.dropout = dropout
-        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
-        self.cross_attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
-        self.feed_forward_hidden = keras.layers.Dense(dense_dim, activation="relu")
-        self.feed_forward_output = keras.layers.Dense(embed_dim)
-        self.dropout_layer = keras.layers.Dropout(dropout)
-        self.attention_norm = keras.layers.LayerNormalization()
-        self.cross_attention_norm = keras.layers.LayerNormalization()
-        self.feed_forward_norm = keras.layers.LayerNormalization()
-        self.supports_masking = True
+    attends_to_source = True
 
     def build(self, inputs_shape, encoded_shape=None):
         """Create the weights of every sublayer: a saved model could not be loaded without them."""
+        self.has_cross_attention = encoded_shape is not None
         self.attention.build(inputs_shape, inputs_shape)
-        if encoded_shape is None:
-            del self.cross_attention, self.cross_attention_norm
-        else:
+        self.attention_norm.build(inputs_shape)
+        if self.has_cross_attention:
             self.cross_attention.build(inputs_shape, encoded_shape)
             self.cross_attention_norm.build(inputs_shape)
-        self.feed_forward_hidden.build(inputs_shape)
-        self.feed_forward_output.build((*inputs_shape[:-1], self.dense_dim))
-        self.attention_norm.build(inputs_shape)
-        self.feed_forward_norm.build(inputs_shape)
+        else:
+            del self.cross_attention, self.cross_attention_norm
+        self._build_feed_forward(inputs_shape)
 
-    def call(self, inputs, encoded=None, inputs_mask=None, encoded_mask=None):
+    def call(self, inputs, encoded=None, inputs_mask=None, encoded_mask=None, mask=None):
         """Decode all positions at once, as in training.
+
+        Keras passes on the masks: `inputs_mask` and `encoded_mask` to a call with a source, and
+        `mask`, which means the same as `inputs_mask`, to a call with one input.
 
         Args:
             inputs: (batch, length, embed_dim), the target.
             encoded: (batch, source length, embed_dim), the encoder's output; None in a language
-                model, from the first call on.
-            inputs_mask: (batch, length), true at tokens. Keras passes on both masks by these names;
-                an argument called `mask` would stay empty, because there are two inputs.
+                model.
+            inputs_mask: (batch, length), true at tokens.
             encoded_mask: (batch, source length), true at tokens.
+            mask: used as `inputs_mask` where that is None.
 
         Returns:
             (batch, length, embed_dim).
+
+        Raises:
+            ValueError: there is a source, but the block was built without one, or the reverse.
         """
-        # Keras combines this mask with the causal one: both must allow a key.
-        key_mask = None if inputs_mask is None else inputs_mask[:, None, :]  # (batch, 1, length)
-        attended = self.attention(inputs, inputs, attention_mask=key_mask, use_causal_mask=True)
-        attended = self.attention_norm(inputs + self.dropout_layer(attended))
+        self._check_source(encoded)
+        if inputs_mask is None:
+            inputs_mask = mask
+        attended = self._self_attention(inputs, inputs_mask, use_causal_mask=True)
         if encoded is None:
             return self._feed_forward(attended)
         source_mask = None if encoded_mask is None else encoded_mask[:, None, :]
-        # Keras's attention removes the mask from the tensor it gets; with a copy, the next block
-        # still finds it.
+        # A copy, so that the next block still finds the mask of the source.
         crossed = self.cross_attention(attended, ops.copy(encoded), attention_mask=source_mask)
         crossed = self.cross_attention_norm(attended + self.dropout_layer(crossed))
         return self._feed_forward(crossed)
+
+    def _check_source(self, encoded):
+        if self.has_cross_attention and encoded is None:
+            raise ValueError(f"{self.name} was built with a source: pass `encoded`.")
+        if encoded is not None and not self.has_cross_attention:
+            raise ValueError(f"{self.name} was built without a source: it cannot attend to one.")
 
     def init_cache(self, encoded=None, batch_size=None, *, max_length):
         """Allocate the KV cache for decoding, of a fixed size so that a step can be compiled.
@@ -156,7 +181,11 @@ class TransformerDecoder(keras.layers.Layer):
 
         Returns:
             A dict of arrays whose first axis is the batch, for `call_with_cache`.
+
+        Raises:
+            ValueError: there is a source, but the block was built without one, or the reverse.
         """
+        self._check_source(encoded)
         if encoded is not None:
             batch_size = ops.shape(encoded)[0]
         shape = (batch_size, max_length, self.num_heads, self.embed_dim // self.num_heads)
@@ -172,7 +201,7 @@ class TransformerDecoder(keras.layers.Layer):
             cache["source_values"] = self.cross_attention.value_dense(encoded)
         return cache
 
-    def call_with_cache(self, inputs, cache, index, encoded_mask=None, mask=None):
+    def call_with_cache(self, inputs, cache, index, encoded_mask=None, inputs_mask=None):
         """Decode one position, with the keys and values of earlier ones from the cache.
 
         The output equals that of `call` at this position. Positions must be decoded in order.
@@ -182,61 +211,40 @@ class TransformerDecoder(keras.layers.Layer):
             cache: from `init_cache` or from the step before.
             index: position, from 0; an integer, or a scalar tensor in a compiled step.
             encoded_mask: (batch, source length), as for `call`.
-            mask: (batch, 1), false where this position is padding; None if it is nowhere.
+            inputs_mask: (batch, 1), false where this position is padding; None if it is a token in
+                every row.
 
         Returns:
             (batch, 1, embed_dim), and the cache for the next step.
 
         Raises:
-            ValueError: `index` is beyond the end of the cache.
+            ValueError: the integer `index` is beyond the end of the cache. A tensor is not checked:
+                beyond the end it overwrites the last position.
         """
         max_length = cache["keys"].shape[1]
         if not ops.is_tensor(index) and index >= max_length:
             raise ValueError(f"Position {index} is beyond the end of a cache of {max_length}.")
         inputs = ops.copy(inputs)  # without its Keras mask
-        if mask is None:
-            mask = ops.ones(ops.shape(inputs)[:2], dtype="bool")
+        if inputs_mask is None:
+            inputs_mask = ops.ones(ops.shape(inputs)[:2], dtype="bool")
         new_key = self.attention.key_dense(inputs)  # (batch, 1, heads, head_dim)
         new_value = self.attention.value_dense(inputs)
         cache = cache | {
             "keys": ops.slice_update(cache["keys"], (0, index, 0, 0), new_key),
             "values": ops.slice_update(cache["values"], (0, index, 0, 0), new_value),
-            "mask": ops.slice_update(cache["mask"], (0, index), mask),
+            "mask": ops.slice_update(cache["mask"], (0, index), inputs_mask),
         }
         attended = _attend_to_cache(self.attention, inputs, *_until(index, cache))
         attended = self.attention_norm(inputs + attended)
-        if "source_keys" in cache:
+        if self.has_cross_attention:
             source = cache["source_keys"], cache["source_values"], encoded_mask
             crossed = _attend_to_cache(self.cross_attention, attended, *source)
             attended = self.cross_attention_norm(attended + crossed)
         return self._feed_forward(attended), cache
 
-    def _feed_forward(self, attended):
-        outputs = self.feed_forward_output(self.feed_forward_hidden(attended))
-        return self.feed_forward_norm(attended + self.dropout_layer(outputs))
-
     def compute_output_shape(self, inputs_shape, encoded_shape=None):
         """Return the shape of the target: the source changes only its values."""
         return inputs_shape
-
-    def get_config(self):
-        """Return the arguments of `__init__`, so that a saved layer can be loaded."""
-        return super().get_config() | _block_config(self)
-
-
-def _head_dim(embed_dim, num_heads):
-    if embed_dim % num_heads:
-        raise ValueError(f"embed_dim={embed_dim} is not divisible by num_heads={num_heads}.")
-    return embed_dim // num_heads
-
-
-def _block_config(block):
-    return {
-        "embed_dim": block.embed_dim,
-        "dense_dim": block.dense_dim,
-        "num_heads": block.num_heads,
-        "dropout": block.dropout,
-    }
 
 
 def _until(index, cache):
@@ -304,16 +312,18 @@ class PositionalEmbedding(keras.layers.Layer):
             (batch, length, output_dim).
 
         Raises:
-            ValueError: the sequence is longer than `sequence_length`.
+            ValueError: the sequence is longer than `sequence_length`. This is not checked if
+                `start_index` or the length is a tensor.
         """
+        length = ops.shape(inputs)[1]
         if not ops.is_tensor(start_index):
             self._check_length(inputs.shape[1], start_index)
         tokens = self.token_embedding(inputs)  # (batch, length, output_dim)
-        # The same positions for every row of the batch. Sliced, not looked up by the layer: each
-        # copy of a mirrored model would look up the same rows, and Adam adds up the squares of
-        # such sparse gradients instead of squaring their sum.
-        last_index = start_index + ops.shape(inputs)[1]
-        positions = self.position_embedding.embeddings[start_index:last_index]
+        # The same positions for every row of the batch. Sliced, not looked up by the layer: the
+        # gradient of a lookup is sparse, and two mirrored copies that look up the same rows do not
+        # train as one model does (tests/proofs/devices.py).
+        table = ops.convert_to_tensor(self.position_embedding.embeddings)
+        positions = ops.slice(table, (start_index, 0), (length, self.output_dim))
         return self.scale * (tokens + positions)
 
     def compute_mask(self, inputs, mask=None):
