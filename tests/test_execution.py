@@ -1,5 +1,6 @@
 """Kernels that die, hang or do not start, signals, and seeds: what `make run` makes of them."""
 
+import functools
 import json
 import os
 import re
@@ -101,7 +102,11 @@ def test_a_signal_ends_the_kernel_and_its_children(bare, number):
     write_notebook(bare / "notebooks", "01_sleeps", [source])
     write_notebook(bare / "notebooks", "02_good", GOOD)
     command = [sys.executable, str(bare / "tools" / "run_notebooks.py")]
-    runner = subprocess.Popen(command, cwd=bare, stderr=subprocess.PIPE, text=True)
+    # A test run started in the background ignores Ctrl-C, and so would its children.
+    listening = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    runner = subprocess.Popen(
+        command, cwd=bare, stderr=subprocess.PIPE, text=True, preexec_fn=listening
+    )
     try:
         ready = wait_until(lambda: pids.is_file() and pids.read_text().endswith("end"), 60)
         assert ready

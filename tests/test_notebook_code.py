@@ -1,10 +1,6 @@
 """Functions and classes that notebooks define: equal to their versions in utils, clear errors."""
 
 import ast
-import importlib.util
-import os
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import keras
@@ -279,21 +275,6 @@ MODELS = {
     ),
     "06": ("06_text_generation", ("language_model",), lambda c: c.language_model(20, 8)),
 }
-
-
-@pytest.mark.tensorflow
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
-def test_two_models_learn_on_jax():
-    """The GRU translator and the language model; KERAS_BACKEND=jax tests all of them."""
-    selected = [f"{__file__}::test_models_learn_on_other_backends[{name}]" for name in ("04", "06")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *selected],
-        cwd=settings.ROOT,
-        env=os.environ | {"KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(
