@@ -448,3 +448,14 @@ def test_a_stored_panel_is_shown_with_its_values_texts_and_images():
     assert "<td>smile</td><td>0.5</td>" in shown and "3 &lt; 5" in shown
     assert 'src="data:image/png;base64,QUJD" alt="What the panel' in shown
     assert "draw again" not in shown and shown.count("<tr>") == 1
+
+
+@pytest.mark.parametrize("number", ["01", "06"])
+def test_slides_leave_out_set_up_imports_and_settings(tmp_path, monkeypatch, number):
+    from tools import build_slides
+
+    monkeypatch.setattr(build_slides, "SLIDES", tmp_path)
+    (path,) = (settings.ROOT / "notebooks").glob(f"{number}*.ipynb")
+    text = re.sub("<.*?>", "", build_slides.deck(path))
+    for source in ("google.colab", "import keras", "settings.choose"):
+        assert source not in text

@@ -208,15 +208,18 @@ def deck(path: Path) -> str:
     notebook = nbformat.read(path, as_version=4)
     plain_outputs(notebook, path.stem, SLIDES / "pictures", "pictures")
     slides = Deck()
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    # Set-up, imports and settings come first: the cells up to the one that chooses the settings.
+    last = next(i for i, source in enumerate(code, 1) if "cfg = settings.choose(" in source)
     code_cells = 0
     for cell in notebook.cells:
         code_cells += cell.cell_type == "code"
         if {"slide-skip", "solution"} & set(cell.metadata.get("tags", [])):
             continue
-        # The first two code cells are set-up and settings, which a sentence announces.
-        if code_cells in (1, 2) and not cell.source.startswith("#"):
+        # A sentence announces these cells; it stays out with them.
+        if 1 <= code_cells <= last and not cell.source.startswith("#"):
             continue
-        if cell.cell_type == "code" and code_cells > 2:
+        if cell.cell_type == "code" and code_cells > last:
             slides.code(cell)
         elif cell.cell_type == "markdown":
             # The table at a glance, in the first cell, is for readers.
