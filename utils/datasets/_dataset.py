@@ -20,6 +20,12 @@ REAL_NAMES = {
 }
 
 
+def source_label(name: str, source: str, real: str) -> str:
+    """Name data and their source; `real` says what the source "real" stands for."""
+    origins = {"real": real, "sample": "built-in sample", "folder": "your folder"}
+    return f"{name}: {origins[source]}"
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set in two or three parts, with its origin.
@@ -44,12 +50,8 @@ class Dataset:
     def label(self) -> str:
         """Name the data in a few words, for banners and tables."""
         real_name = REAL_NAMES.get(self.name)
-        origins = {
-            "real": f"{real_name} (real data)" if real_name else "real data",
-            "sample": "built-in sample",
-            "folder": "your folder",
-        }
-        return f"{self.name}: {origins[self.source]}"
+        real = f"{real_name} (real data)" if real_name else "real data"
+        return source_label(self.name, self.source, real)
 
     @property
     def fingerprint(self) -> str:

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from utils import _archives, downloads, settings
-from utils.datasets._dataset import Dataset, check_counts, content_hash, real_or_sample
+from utils.datasets._dataset import (
+    Dataset,
+    check_counts,
+    content_hash,
+    real_or_sample,
+    source_label,
+)
 from utils.errors import CompanionError
 from utils.synthetic import paintings
 from utils.synthetic.digits import DIGITS_CARD, draw_digits
@@ -62,12 +68,7 @@ class ImageCollection:
     @property
     def label(self) -> str:
         """Name the images in a few words, for banners and tables."""
-        origins = {
-            "real": "the session's two",
-            "sample": "built-in sample",
-            "folder": "your folder",
-        }
-        return f"images: {origins[self.source]}"
+        return source_label("images", self.source, real="the session's two")
 
     @property
     def fingerprint(self) -> str:
