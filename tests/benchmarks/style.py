@@ -4,7 +4,8 @@ The book sends photograph, painting and generated image through the network at e
 the Gram matrices, takes the content from block5_conv2 and uses SGD. Notebook 08 sends only the
 generated image, measures its distance to each target relative to that target, and uses Adam. The
 network, the images, the start and the measure (the notebook's style loss) are the same. One run
-takes about ten minutes on two cores; the machine should have nothing else to do.
+takes about ten minutes on two cores; the machine should have nothing else to do. Below each line:
+where the seconds of its steps go.
 """
 
 import time
@@ -21,6 +22,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from tests.benchmarks import _rate
 from tests.test_notebook_code import define
 
 SIZE = 256  # longer side of the images
@@ -41,8 +43,9 @@ def build_notebook_step(network, photograph, painting):
     """Build one step of notebook 08.
 
     Returns:
-        The generated image as a variable (1, height, width, 3), a function that takes a step, and
-        a function from images to the notebook's style loss.
+        The generated image as a variable (1, height, width, 3), a function from an image to the
+        gradient, one that applies a gradient to the generated image, and a function from images to
+        the notebook's style loss.
     """
     cells = define(
         "08_style_transfer",
@@ -55,21 +58,25 @@ def build_notebook_step(network, photograph, painting):
     image = keras.Variable(to_batch(photograph))
     optimizer = keras.optimizers.Adam(CFG.rate)
 
-    def step():
-        _, gradient, _ = loss_and_gradient(image.value)
+    def gradient_of(images):
+        _, gradient, _ = loss_and_gradient(images)
+        return gradient
+
+    def apply(gradient):
         optimizer.apply([gradient], [image])
         image.assign(ops.clip(image, 0, 255))
 
     style_loss = cells["style_loss"](network, painting)
     features = network.feature_extractor(STYLE_LAYERS)
-    return image, step, tf.function(lambda images: style_loss(features(images)))
+    return image, gradient_of, apply, tf.function(lambda images: style_loss(features(images)))
 
 
 def build_book_step(network, photograph, painting, learning_rate, factor):
     """Build one step with the book's losses, weights and SGD.
 
     Returns:
-        The generated image as a variable (1, height, width, 3), and a function that takes a step.
+        The generated image as a variable (1, height, width, 3), a function from an image to the
+        gradient, and one that applies a gradient to the generated image.
     """
     content_layer = "block5_conv2"
     num_pixels = photograph.shape[0] * photograph.shape[1]
@@ -104,34 +111,49 @@ def build_book_step(network, photograph, painting, learning_rate, factor):
             loss += 1e-6 * ops.sum((down + right) ** 1.25)
         return tape.gradient(loss, images)
 
-    def step():
-        optimizer.apply([gradient_of(image.value)], [image])
+    def apply(gradient):
+        optimizer.apply([gradient], [image])
 
-    return image, step
+    return image, gradient_of, apply
 
 
-def measure(label, image, step, style_loss, max_steps, target_loss=0.0):
-    """Take steps until the style loss reaches a target, and print a line.
+def measure(label, image, gradient_of, apply, style_loss, max_steps, target_loss=0.0):
+    """Take steps until the style loss reaches a target; print a line, and where the time goes.
 
     Returns:
         The style loss at the start and after each step, and the seconds until then. The seconds
         exclude the time that computing the style loss takes.
     """
     start = ops.convert_to_numpy(image)
-    step()  # compiles
+    first_seconds = _rate.seconds_of(lambda: apply(gradient_of(image.value)))  # traces
     image.assign(start)
     losses = [float(style_loss(image.value))]
     seconds = [0.0]
+    gradient_seconds = 0.0
     while len(losses) <= max_steps and losses[-1] > target_loss:
         began = time.perf_counter()
-        step()
-        ops.convert_to_numpy(image)  # waits for the step
+        gradient = gradient_of(image.value)
+        ops.convert_to_numpy(gradient)  # waits for it
+        gradient_seconds += time.perf_counter() - began
+        apply(gradient)
+        ops.convert_to_numpy(image)
         seconds.append(seconds[-1] + time.perf_counter() - began)
         losses.append(float(style_loss(ops.clip(image, 0, 255))))
     num_steps = len(losses) - 1
     print(
         f"{label}: {num_steps / seconds[-1]:.2f} steps/s; style loss {losses[0]:.3f} at first, "
         f"{losses[-1]:.3f} after {num_steps} steps, {seconds[-1]:.0f} s"
+    )
+    with _rate.count_flops() as counter:
+        gradient_of(image.value)
+    _rate.print_shares(
+        label,
+        seconds[-1],
+        num_steps * counter.flops / _rate.matmul_rate(),
+        gradient_seconds,
+        seconds[-1] - gradient_seconds,
+        0.0,
+        first_seconds - seconds[-1] / num_steps,
     )
     return np.array(losses), np.array(seconds)
 
@@ -146,19 +168,19 @@ def main():
     # The book resizes the painting to the photograph's size.
     height, width = photograph.shape[:2]
     painting = to_image(ops.image.resize(to_batch(painting), (height, width)))
-    image, step, style_loss = build_notebook_step(network, photograph, painting)
-    losses, seconds = measure("notebook", image, step, style_loss, STEPS)
+    *step, style_loss = build_notebook_step(network, photograph, painting)
+    losses, seconds = measure("notebook", *step, style_loss, STEPS)
 
     factor = VGG16_FACTOR if network.name == "VGG16" else 1.0
     trial_losses = {}
     for learning_rate in LEARNING_RATES:
-        image, step = build_book_step(network, photograph, painting, learning_rate, factor)
+        step = build_book_step(network, photograph, painting, learning_rate, factor)
         label = f"book, learning rate {learning_rate:g}"
-        trial_losses[learning_rate] = measure(label, image, step, style_loss, TRIAL_STEPS)[0][-1]
+        trial_losses[learning_rate] = measure(label, *step, style_loss, TRIAL_STEPS)[0][-1]
     best = min(trial_losses, key=trial_losses.get)
-    image, step = build_book_step(network, photograph, painting, best, factor)
+    step = build_book_step(network, photograph, painting, best, factor)
     book_losses, book_seconds = measure(
-        f"book, learning rate {best:g}", image, step, style_loss, BOOK_STEPS, losses[-1]
+        f"book, learning rate {best:g}", *step, style_loss, BOOK_STEPS, losses[-1]
     )
 
     seconds_per_step = seconds[-1] / STEPS

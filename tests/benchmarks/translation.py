@@ -4,7 +4,8 @@ The book pads every pair to 20 tokens, gives each head of the Transformer the fu
 and decodes one sentence at a time, running the whole model on a padded prefix for every word.
 Notebooks 04 and 05 make batches bucketed by length, divide the embedding size among the heads, and
 decode batches with an RNN state or a KV cache. Same pairs, otherwise the same sizes, one run, about
-five minutes on two cores; the machine should have nothing else to do.
+five minutes on two cores; the machine should have nothing else to do. Below each training: where
+the seconds of its epoch go.
 """
 
 import time
@@ -20,6 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.benchmarks import _rate
 from tests.test_notebook_code import define
 
 TRAIN, TEST, LENGTH, BATCH, WORDS = 6_000, 2_000, 20, 64, 4_000
@@ -60,12 +62,12 @@ def build_transformer(vocabulary_size, encoder, decoder):
 def train(name, model, data):
     """Print and return the throughput of one epoch, after the model is compiled."""
     seq2seq.compile_seq2seq(model, 1e-3, 100)
-    model.fit(data, shuffle=False, verbose=0)  # traces every batch shape
-    start = time.perf_counter()
-    model.fit(data, shuffle=False, verbose=0)
-    throughput = TRAIN / (time.perf_counter() - start)
-    print(f"{name}: {throughput:,.0f} training pairs/s")
-    return throughput
+    steps = _rate.StepTimes()
+    model.fit(data, shuffle=False, verbose=0, callbacks=[steps])
+    seconds = _rate.seconds_of(lambda: model.fit(data, shuffle=False, verbose=0))
+    print(f"{name}: {TRAIN / seconds:,.0f} training pairs/s")
+    _rate.print_training(name, model, data, seconds, steps.tracing, _rate.matmul_rate())
+    return TRAIN / seconds
 
 
 def one_by_one(name, model, vectorizers, texts, vocabulary):
