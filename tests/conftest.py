@@ -7,6 +7,9 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# On a GPU, as `notebook.start` does: workers share its memory, and products keep their digits.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
 
 def pytest_runtest_setup(item):
@@ -24,6 +27,7 @@ def isolated(monkeypatch, tmp_path):
     monkeypatch.setattr(settings._session, "spare", {})
     monkeypatch.setattr(results._session, "run", "")
     monkeypatch.setattr(results._session, "unsaved", {})
+    monkeypatch.setattr(results._session, "claims", {})
     for name in [name for name in os.environ if name.startswith(("COMPANION_", "WANDB_"))]:
         monkeypatch.delenv(name)
     for name in ("HOME", "USERPROFILE"):
@@ -35,11 +39,12 @@ def isolated(monkeypatch, tmp_path):
 
 @pytest.fixture
 def bare(tmp_path):
-    """Copy tools and utils to a project without notebooks."""
+    """Copy tools and utils to a project without notebooks, whose path is an awkward one."""
     from utils import settings
 
+    project = tmp_path / "a b é"
     for folder in ("tools", "utils"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(settings.ROOT / folder, tmp_path / folder, ignore=ignored)
-    (tmp_path / "notebooks").mkdir()
-    return tmp_path
+        shutil.copytree(settings.ROOT / folder, project / folder, ignore=ignored)
+    (project / "notebooks").mkdir()
+    return project

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,15 +23,13 @@ pytestmark = [
 EPOCHS, BATCHES = 4, 4
 DEPENDS_ON = SimpleNamespace(learning_rate=0.01, units=[5])
 
-# One process of a notebook: it trains and, if told to, kills itself in a batch or while it saves.
+# Four processes of a notebook, one after the other: each trains and, if told to, kills itself in a
+# batch or while it saves. They are forks of one that has only imported, which takes longest.
 SCRIPT = """
 import os, signal, sys
 import keras, numpy as np, tensorflow as tf
 from utils import notebook
 from utils.callbacks import resume_callbacks
-
-out, kill, kill_at = sys.argv[1], sys.argv[2], int(sys.argv[3])
-notebook.start("99_test", seed=1)
 
 class Noise(keras.layers.Layer):
     def call(self, inputs, training=False):
@@ -40,71 +39,79 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 class Killer(keras.callbacks.Callback):
-    batches = 0
+    def __init__(self, kill_at):
+        super().__init__()
+        self.kill_at, self.batches = kill_at, 0
     def on_train_batch_end(self, batch, logs=None):
         self.batches += 1
-        if kill == "batch" and self.batches == kill_at:
+        if self.batches == self.kill_at:
             die()
 
 class Saver:
-    saves = 0
+    def __init__(self, kill_at):
+        self.kill_at, self.saves = kill_at, 0
     def __call__(self, file, **arrays):
         self.saves += 1
-        if kill == "save" and self.saves == kill_at:
+        if self.saves == self.kill_at:
             file.write(b"half of a state")
             file.flush()
             die()
         savez(file, **arrays)
 
-savez, np.savez = np.savez, Saver()
-rng = np.random.default_rng(0)
-x, y = rng.normal(size=(48, 6)).astype("float32"), rng.normal(size=(48, 1)).astype("float32")
-data = tf.data.Dataset.from_tensor_slices((x, y)).cache().shuffle(48, seed=3).batch(8).prefetch(2)
-layers = keras.layers
-model = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.BatchNormalization(), Noise(),
-                          layers.Dropout(0.3), layers.Dense(1)])
-model.compile(keras.optimizers.Adam(0.02), "mse", metrics=["mae"])
-killer = Killer()
-resume = resume_callbacks("tiny", depends_on={"learning_rate": 0.02}, data=data, monitor="val_mae")
-history = model.fit(data, validation_data=(x, y), epochs=6, verbose=0, callbacks=[killer, *resume])
-weights = {f"weight{number}": value for number, value in enumerate(model.get_weights())}
-values = {f"history_{key}": value for key, value in history.history.items()}
-draw = keras.random.normal((3,))
-savez(out, batches=killer.batches, epoch=history.epoch, draw=draw, **weights, **values)
+savez = np.savez
+
+def train(out, kill, kill_at):
+    notebook.start("99_test", seed=1)
+    np.savez = Saver(kill_at if kill == "save" else 0)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(48, 6)).astype("float32")
+    y = rng.normal(size=(48, 1)).astype("float32")
+    data = tf.data.Dataset.from_tensor_slices((x, y)).cache().shuffle(48, seed=3).batch(8)
+    data = data.prefetch(2)
+    layers = keras.layers
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.BatchNormalization(),
+                              Noise(), layers.Dropout(0.3), layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(0.02), "mse", metrics=["mae"])
+    killer = Killer(kill_at if kill == "batch" else 0)
+    resume = resume_callbacks("tiny", depends_on={"learning_rate": 0.02}, data=data,
+                              monitor="val_mae")
+    history = model.fit(data, validation_data=(x, y), epochs=6, verbose=0,
+                        callbacks=[killer, *resume])
+    weights = {f"weight{number}": value for number, value in enumerate(model.get_weights())}
+    values = {f"history_{key}": value for key, value in history.history.items()}
+    draw = keras.random.normal((3,))
+    savez(out, batches=killer.batches, epoch=history.epoch, draw=draw, **weights, **values)
+
+runs = [("whole", "never", 0), ("cut", "batch", 15), ("cut", "save", 2), ("cut", "never", 0)]
+sys.stdout.reconfigure(line_buffering=True)
+for folder, kill, kill_at in runs:
+    child = os.fork()
+    if child == 0:
+        os.environ["COMPANION_RUNS"] = folder
+        train(folder + ".npz", kill, kill_at)
+        sys.exit()
+    print("ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-def begin(folder, tmp_path, *arguments):
-    (tmp_path / "script.py").write_text(SCRIPT)
-    environment = os.environ | {
-        "COMPANION_RUNS": str(tmp_path / folder),
-        "PYTHONPATH": str(settings.ROOT),
-    }
-    command = [
-        sys.executable,
-        str(tmp_path / "script.py"),
-        str(tmp_path / f"{folder}.npz"),
-        *arguments,
-    ]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def end(process, code=0):
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == code, err[-2000:]
-    return out
-
-
 def test_killed_in_a_batch_and_in_a_save_ends_as_if_never_killed(tmp_path):
-    whole = begin("whole", tmp_path, "never", "0")
-    assert end(begin("cut", tmp_path, "batch", "15"), -signal.SIGKILL) == ""
-    # Two epochs of six batches are done. This process finishes the third and dies as it saves the
-    # fourth.
-    assert "tiny: resumed after 2 of 6" in end(begin("cut", tmp_path, "save", "2"), -signal.SIGKILL)
-    assert "tiny: resumed after 3 of 6" in end(begin("cut", tmp_path, "never", "0"))
-    end(whole)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"PYTHONPATH": str(settings.ROOT)}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    # Two epochs of six batches are done. The next process finishes the third and dies as it saves
+    # the fourth.
+    whole, cut_in_batch, cut_in_save, ended, rest = re.split(r"ended with (-?\d+)\n", done.stdout)[
+        ::2
+    ]
+    codes = [int(code) for code in re.findall(r"ended with (-?\d+)\n", done.stdout)]
+    assert codes == [0, -signal.SIGKILL, -signal.SIGKILL, 0], done.stderr[-2000:]
+    assert "resumed" not in whole and cut_in_batch == rest == ""
+    assert "tiny: resumed after 2 of 6" in cut_in_save
+    assert "tiny: resumed after 3 of 6" in ended
     with np.load(tmp_path / "whole.npz") as expected, np.load(tmp_path / "cut.npz") as cut:
         assert expected["batches"] == 36
         assert cut["batches"] == 18
@@ -531,13 +538,17 @@ def test_a_metric_without_a_known_direction_is_refused_at_once(key):
     with pytest.raises(ValueError, match=f"small: .* larger {key} is better. Pass mode='max' or"):
         train(small(metrics=[unknown]), probe=probe, monitor=key)
     assert probe.batches == 1
-    values = [0.2, 0.1, 0.9, 0.8]
-    for mode, best in (("max", 2), ("min", 1)):
-        # Another name, so that the second does not load the first.
-        arguments = {"name": mode, "monitor": key, "mode": mode}
-        done = train(small(metrics=[unknown]), probe=Probe(None, values, key), **arguments)
-        for left, right in zip(done.model.get_weights(), done.probe.weights[best], strict=True):
-            np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    ("key", "mode", "best"),
+    [("val_unknown", "max", 2), ("unknown", "min", 1), ("val_accuracy_of_nobody", "max", 2)],
+)
+def test_a_metric_without_a_known_direction_takes_the_given_one(key, mode, best):
+    probe = Probe(None, [0.2, 0.1, 0.9, 0.8], key)
+    done = train(small(metrics=[unknown]), probe=probe, monitor=key, mode=mode)
+    for left, right in zip(done.model.get_weights(), done.probe.weights[best], strict=True):
+        np.testing.assert_array_equal(left, right)
 
 
 def test_an_unknown_mode_is_refused():

@@ -255,17 +255,24 @@ def test_plots_use_sentiment_words_without_telling_the_label(reviews):
 # ---------------------------------------------------------------- accuracy of bags of words
 
 
-def bags(parts, num_train, use_bigrams):
+@pytest.fixture(scope="module")
+def standardized(parts):
+    """Reviews to train on and reviews to test on, as words between single spaces."""
+    texts = {"train": parts["train"][0], "test": parts["test"][0][:5_000]}
+    return {part: [" ".join(words(text)) for text in texts[part]] for part in texts}
+
+
+def bags(standardized, num_train, use_bigrams):
     """Count unigrams, or unigrams and bigrams, in reviews to train on and in reviews to test on."""
     vectorizer = CountVectorizer(
         max_features=20_000,
         ngram_range=(1, 2 if use_bigrams else 1),
-        token_pattern=r"\S+",
-        preprocessor=lambda text: " ".join(words(text)),
+        tokenizer=str.split,
+        token_pattern=None,
+        lowercase=False,
     )
-    train = vectorizer.fit_transform(parts["train"][0][:num_train])
-    test = vectorizer.transform(parts["test"][0][:5_000])
-    return train, test
+    train = vectorizer.fit_transform(standardized["train"][:num_train])
+    return train, vectorizer.transform(standardized["test"])
 
 
 def best_accuracy(parts, train, test, regularizations):
@@ -279,10 +286,10 @@ def best_accuracy(parts, train, test, regularizations):
     return max(accuracies)
 
 
-def test_bigrams_beat_unigrams_and_leave_room(parts):
-    train, test = bags(parts, 20_000, use_bigrams=False)
+def test_bigrams_beat_unigrams_and_leave_room(parts, standardized):
+    train, test = bags(standardized, 20_000, use_bigrams=False)
     unigrams = best_accuracy(parts, train.sign(), test.sign(), [0.1])
-    train, test = bags(parts, 20_000, use_bigrams=True)
+    train, test = bags(standardized, 20_000, use_bigrams=True)
     bigrams = best_accuracy(parts, train.sign(), test.sign(), [0.3])
     tfidf = TfidfTransformer().fit(train)
     weighted = best_accuracy(parts, tfidf.transform(train), tfidf.transform(test), [5])
@@ -291,9 +298,9 @@ def test_bigrams_beat_unigrams_and_leave_room(parts):
     assert unigrams + 0.04 <= weighted <= 0.93
 
 
-def test_bigrams_beat_unigrams_on_fewer_reviews(parts):
-    train, test = bags(parts, 4_000, use_bigrams=False)
+def test_bigrams_beat_unigrams_on_fewer_reviews(parts, standardized):
+    train, test = bags(standardized, 4_000, use_bigrams=False)
     unigrams = best_accuracy(parts, train.sign(), test.sign(), [0.1, 0.5])
-    train, test = bags(parts, 4_000, use_bigrams=True)
+    train, test = bags(standardized, 4_000, use_bigrams=True)
     bigrams = best_accuracy(parts, train.sign(), test.sign(), [0.1, 0.5])
     assert 0.70 < unigrams < bigrams

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -113,11 +114,50 @@ def test_an_unknown_notebook_is_refused_with_the_known_ones(project):
     )
 
 
-@pytest.mark.parametrize("seeds", ["one", "0 -1", " "])
-def test_seeds_that_are_no_whole_numbers_are_refused_in_a_line(project, seeds):
-    done = run(project, "run_notebooks.py", "--seeds", seeds)
-    assert done.returncode == 1
-    assert done.stderr == f'SEEDS="{seeds}" are not seeds: give whole numbers, such as "0 1 2".\n'
+NO_SEEDS = 'SEEDS="{}" are not seeds: give whole numbers, such as "0 1 2".'
+NO_JOBS = 'JOBS="{}" is no number of notebooks: give a whole number, such as 2.'
+ALONE = "JOBS={}: what is stored comes from notebooks that run alone. Leave it out."
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "more", "message"),
+    [
+        ("--seeds", "one", [], NO_SEEDS),
+        ("--seeds", "0 -1", [], NO_SEEDS),
+        ("--seeds", " ", [], NO_SEEDS),
+        ("--jobs", "0", [], NO_JOBS),
+        ("--jobs", "two", [], NO_JOBS),
+        ("--jobs", "2", ["--store"], ALONE),
+        ("--jobs", "2", ["--evidence"], ALONE),
+    ],
+)
+def test_seeds_and_jobs_that_cannot_be_are_refused_in_a_line(
+    monkeypatch, option, value, more, message
+):
+    from tools import run_notebooks
+
+    monkeypatch.setattr(run_notebooks, "run_here", None)
+    monkeypatch.setattr(sys, "argv", ["run_notebooks.py", option, value, *more])
+    with pytest.raises(SystemExit) as refusal:
+        run_notebooks.main()
+    assert refusal.value.code == message.format(value)
+
+
+def test_sigterm_reaches_what_make_run_starts(tmp_path):
+    """Make kills only its own child, which must be the tool and no shell in between."""
+    shutil.copy(settings.ROOT / "Makefile", tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "requirements.lock").touch()
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\necho "$$"\nexec sleep 60\n')
+    python.chmod(0o755)
+    (tmp_path / ".venv" / "ready").touch()
+    make = subprocess.Popen(["make", "run"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    pid = int(make.stdout.readline())
+    make.terminate()
+    assert make.wait(timeout=20) == -signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_stamp_writes_badge_and_address_and_removes_them(project):
@@ -258,51 +298,6 @@ def test_a_new_notebook_keeps_the_contract_as_it_is(project):
         assert linted.returncode == 0, linted.stdout
 
 
-def test_results_flatten_to_named_numbers():
-    from tools import results
-
-    nested = {"dogs": {"cat": [0.5, 0.25]}, "rows": [{"way": "Adam", "steps": 18}], "kid": 0.123456}
-    assert results.flat(nested) == {
-        "dogs: cat": [0.5, 0.25],
-        "rows: Adam: steps": 18,
-        "kid": 0.123456,
-    }
-    values = ([0.5, 2], 0.123456, 3000.0, 259.2, "InceptionV3", None, [0.5, None])
-    texts = ["0.5, 2", "0.123", "3,000", "259.2", "InceptionV3", "-", "0.5, -"]
-    assert [results.formatted(value) for value in values] == texts
-
-
-def test_only_shares_are_printed_in_percent(tmp_path, monkeypatch):
-    from tools import results
-
-    book = '["01_text_vectorization"]\nbigrams = "90.4%"\nseconds = "60"\nshares = ["baseline"]\n'
-    (tmp_path / "book.toml").write_text(book)
-    numbers = {
-        "baseline": 0.5,
-        "bigrams": 0.8877,
-        "test accuracy": 0.25,
-        "reviews": 4200,
-        "seconds": 0.75,
-        "loss": 0.5,
-        "accuracy": 1.5,  # no share, whatever its name says
-    }
-    run = {"notebook": "01_text_vectorization", "profile": "live", "data": "real"}
-    run |= {"headline": "bigrams win", "numbers": numbers}
-    (tmp_path / "01.json").write_text(json.dumps(run))
-    monkeypatch.setattr(results, "SUMMARIES", tmp_path)
-    rows = [line.split(" | ") for line in results.page().splitlines() if line.startswith("| ")]
-    assert {row[0].removeprefix("| "): row[1] for row in rows[2:]} == {
-        "baseline": "50.0%",
-        "bigrams": "88.8%",
-        "test accuracy": "25.0%",
-        "reviews": "4,200",
-        "seconds": "0.75",
-        "loss": "0.5",
-        "accuracy": "1.5",
-    }
-    assert rows[0][2] == "the book |"
-
-
 def test_a_summary_whose_notebook_is_gone_is_left_out(project):
     """As after `make new`, `make render` and the removal of that notebook."""
     results = project / "docs" / "results"
@@ -315,24 +310,16 @@ def test_a_summary_whose_notebook_is_gone_is_left_out(project):
     assert "02_good" in page and "11_gone" not in page
 
 
-def test_results_page_is_up_to_date_with_the_summaries():
-    from tools import results
-
-    assert (settings.ROOT / "docs" / "results.md").read_text() == results.page(), (
-        "run `make results`"
-    )
-
-
 def test_every_make_target_is_documented():
     listed = subprocess.run(
         ["make", "help"], cwd=settings.ROOT, capture_output=True, text=True
     ).stdout
     makefile = (settings.ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
-    parts_of_test = re.search(r"^test: (.*?) *##", makefile, re.MULTILINE)[1].split()
+    parts_of_test = {"lint", "unit", "nbval"}
     assert set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE)) == set(phony)
     documented = re.findall(r"^ *make (\w+) ", listed, re.MULTILINE)
-    assert sorted(documented) == sorted(set(phony) - set(parts_of_test))
+    assert sorted(documented) == sorted(set(phony) - parts_of_test)
     assert len(documented) >= 12
 
 

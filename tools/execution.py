@@ -109,8 +109,43 @@ async def cancel_tasks() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def kill_group(group: int) -> None:
+    """Kill a kernel's process group, unless it is our own: some kernels have none of theirs."""
+    if group != os.getpgrp():
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
+class Kernels:
+    """The process groups of kernels that run in threads of this process, to kill all at once."""
+
+    def __init__(self):
+        self._groups = set()
+        self._killed = False
+        self._lock = threading.Lock()
+
+    def add(self, group: int) -> None:
+        """Add a kernel that has started; it is killed if the others have been."""
+        with self._lock:
+            self._groups.add(group)
+            if self._killed:
+                kill_group(group)
+
+    def remove(self, group: int) -> None:
+        """Remove a kernel that has ended."""
+        with self._lock:
+            self._groups.discard(group)
+
+    def kill(self) -> None:
+        """Kill all of them, with their children; the threads then find their kernel dead."""
+        with self._lock:
+            self._killed = True
+            for group in self._groups:
+                kill_group(group)
+
+
 @contextmanager
-def running_kernel(client, environment: dict[str, str]):
+def running_kernel(client, environment: dict[str, str], kernels: Kernels | None = None):
     """Start the kernel of a client, and shut it down at the end.
 
     A kernel that is cut off (by Ctrl-C, SIGTERM, a timeout) is killed with its process group, to
@@ -119,6 +154,7 @@ def running_kernel(client, environment: dict[str, str]):
     Args:
         client: of nbclient; its resources name the folder in which the kernel runs.
         environment: all environment variables of the kernel.
+        kernels: where it is listed while it runs.
 
     Yields:
         The kernel's process id.
@@ -132,6 +168,7 @@ def running_kernel(client, environment: dict[str, str]):
 
     client.create_kernel_manager()
     manager = client.km
+    kernels = kernels or Kernels()
     group = None
     graceful = False
     try:
@@ -139,6 +176,7 @@ def running_kernel(client, environment: dict[str, str]):
             # Warnings of the kernel about its own transport are no result.
             client.start_new_kernel(env=environment, stderr=subprocess.DEVNULL)
             group = manager.provisioner.pgid
+            kernels.add(group)
             pid = manager.provisioner.pid
             client.start_new_kernel_client()
         except (RuntimeError, NoSuchKernel, OSError) as failure:
@@ -151,17 +189,22 @@ def running_kernel(client, environment: dict[str, str]):
     finally:
         if not graceful:
             run_sync(cancel_tasks)()
-            if group and group != os.getpgrp():
-                with suppress(ProcessLookupError):
-                    os.killpg(group, signal.SIGKILL)
+            if group:
+                kill_group(group)
         if client.kc is not None:
             client.kc.stop_channels()
         if manager.has_kernel:
             run_sync(manager.shutdown_kernel)(now=not graceful)
+        kernels.remove(group)
 
 
 def execute(
-    path: Path, seed: int, cell_timeout: int, variables: dict[str, str] | None = None, bar=None
+    path: Path,
+    seed: int,
+    cell_timeout: int,
+    variables: dict[str, str] | None = None,
+    bar=None,
+    kernels: Kernels | None = None,
 ) -> Outcome:
     """Run one notebook in a fresh kernel.
 
@@ -171,6 +214,7 @@ def execute(
         cell_timeout: seconds that one cell may take.
         variables: environment variables that the kernel has in addition to those of this process.
         bar: a progress bar that advances by one for every cell.
+        kernels: where the kernel is listed while it runs, so that another thread may kill it.
 
     Returns:
         An `Outcome`. Its `error` says which cell raised, took too long, or lost its kernel, or that
@@ -195,7 +239,7 @@ def execute(
     memory = None
     error = None
     try:
-        with running_kernel(client, os.environ | (variables or {})) as pid:
+        with running_kernel(client, os.environ | (variables or {}), kernels) as pid:
             memory = PeakMemory(pid)
             memory.start()
             for number, cell in enumerate(notebook.cells):

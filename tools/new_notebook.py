@@ -48,7 +48,14 @@ print(by_hand.round(2))""",
     """with_keras = keras.ops.convert_to_numpy(keras.ops.softmax(scores))
 np.testing.assert_allclose(by_hand, with_keras, atol=1e-6)
 print(f"by hand and Keras agree to 1e-6 on {cfg.words} scores")""",
-    """A figure stands under the cell that draws it. Its title is a claim.""",
+    """What the experiment found is a claim, which this run confirms or contradicts. It compares
+with a baseline or an interval.""",
+    """results.claim(
+    "A softmax gives every score some probability",
+    with_keras.min() > 0,
+    f"the smallest of {cfg.words} is {with_keras.min():.2f}",
+)""",
+    """A figure stands under the cell that draws it. Its title states the finding.""",
     """figure, axes = plt.subplots()
 axes.bar(np.arange(cfg.words), with_keras, color=plots.BLUE)
 axes.axhline(1 / cfg.words, color=plots.RED, linestyle="--", label="uniform (baseline)")
@@ -86,7 +93,9 @@ assert doubled.max() > with_keras.max()
 print(f"largest probability: {with_keras.max():.2f}, with doubled scores {doubled.max():.2f}")""",
     """## Recap
 
-Three to five sentences, each with a measurement from above and its baseline.""",
+The answer to the question of the title in three to five sentences. The claims behind them:""",
+    """results.show_claims()""",
+    """The numbers that the results page shows, each with its baseline:""",
     """results.save_summary(
     f"largest probability {with_keras.max():.2f}, baseline {1 / cfg.words:.2f}",
     data="sample",

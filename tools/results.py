@@ -1,30 +1,72 @@
 """Copy the summaries of runs to docs/results, and write docs/results.md from them.
 
 `make render` takes those of the stored runs, `make results` those of the last quick and full runs.
+What runs with several seeds found lies in docs/results/evidence, one file for each notebook,
+profile and source of data; the page shows it beside the single run.
 """
 
 import json
+import math
 import sys
 import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tools.build_site import ROW  # noqa: E402
 from tools.execution import notebooks  # noqa: E402
 from utils.settings import PROFILES  # noqa: E402
 
 SUMMARIES = ROOT / "docs" / "results"
+MOST_ROWS = 12
+# Spaces that do not break: a narrow column would put an arrow or a ± in a line of its own.
+SPACE = "\N{NO-BREAK SPACE}"
+ARROWS = {"higher": f"{SPACE}↑", "lower": f"{SPACE}↓", None: ""}
 
 INTRODUCTION = """# Results
 
-The numbers that the notebooks claim, as the last cell of each saves them: one column for each
-profile and source of data that was run, and the book's number where it prints one. A sample is an
-experiment with known truth, so its numbers say nothing about real reviews, sentences or faces; and
-the quick profile is there to show that everything works, with models that have hardly learned. "-"
-means that a run has no such number. Times are those of two CPU cores. Live runs on real data are
-those whose outputs are stored in the notebooks.
+For each notebook: its question, what one run found, the claims that its code checks, and the
+numbers to look at first, beside the book's where it prints one. All other numbers are in the JSON
+files below each table. ↑ stands where higher is better, ↓ where lower is better.
+
+There is a column for each profile and source of data that was run. A sample is an experiment with
+known truth, so its numbers say nothing about real reviews, sentences or faces; and the quick
+profile is there to show that everything works, with models that have hardly learned. Live runs on
+real data are those whose outputs are stored in the notebooks. Where a notebook also ran with
+several seeds, a column shows the mean over the seeds ± half of its 95% t-interval. "-" means that a
+run has no such number or claim.
 """
+
+
+@dataclass
+class Column:
+    """What is known about one notebook with one profile and source of data.
+
+    Attributes:
+        profile: name of the profile.
+        data: "real" or "sample".
+        summary: of a single run; None if there are only runs with several seeds.
+        seeds: the runs with several seeds, each with `numbers` and `claims`.
+        files: name to address of each JSON file, relative to the page.
+    """
+
+    profile: str
+    data: str
+    summary: dict | None = None
+    seeds: list[dict] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Name the runs of this column."""
+        return f"{self.profile}, {self.data} data"
+
+    @property
+    def seeds_label(self) -> str:
+        """Name the runs with several seeds."""
+        return f"{self.label}, {len(self.seeds)} seed{'s' if len(self.seeds) > 1 else ''}"
 
 
 def copy_summary(report: Path) -> Path:
@@ -34,7 +76,14 @@ def copy_summary(report: Path) -> Path:
     name = f"{summary['notebook']}-{summary['profile']}-{summary['data']}.json"
     target = SUMMARIES / name
     target.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    (SUMMARIES.parent / "results.md").write_text(page(), encoding="utf-8")
+    write_page()
+    return target
+
+
+def write_page() -> Path:
+    """Write docs/results.md from the summaries and the evidence, and return its path."""
+    target = SUMMARIES.parent / "results.md"
+    target.write_text(page(), encoding="utf-8")
     return target
 
 
@@ -60,30 +109,62 @@ def flat(value, name: str = "") -> dict[str, object]:
     return numbers
 
 
-def is_share(name: str, book: dict) -> bool:
-    """Say whether a number is a share of examples: by its name, or by what the book prints for it.
+def formatted(value, share: bool = False, decimals: int | None = None) -> str:
+    """Format a number with three or four digits; a share from 0 to 1 in percent; "-" for none.
 
     Args:
-        name: of the number, as in the summary.
-        book: a notebook's table in book.toml: the book's numbers, and a list `shares` of names.
+        value: a number, a text, None, or a list of such.
+        share: the number is a share; anything outside 0 to 1 is shown as it is.
+        decimals: digits after the decimal point, where three or four digits in all do not fit.
     """
-    in_percent = str(book.get(name, "")).partition(",")[0].endswith("%")
-    return name.endswith("accuracy") or in_percent or name in book.get("shares", [])
-
-
-def formatted(value, share: bool = False) -> str:
-    """Format a number with three or four digits; a share from 0 to 1 in percent; None as "-"."""
-    if value is None:
+    if value is None or value == "":
         return "-"
     if isinstance(value, list):
-        return ", ".join(formatted(item, share) for item in value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ", ".join(formatted(item, share, decimals) for item in value)
+    if not is_number(value):
         return str(value)
     if share and 0 <= value <= 1:
-        return f"{value:.1%}"
+        return f"{value:.{1 if decimals is None else decimals}%}"
+    if decimals is not None:
+        return f"{value:,.{decimals}f}"
     if isinstance(value, int) or (value == round(value) and abs(value) >= 1):
         return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def is_number(value) -> bool:
+    """Say whether a value can be averaged."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def over_seeds(values: list, share: bool = False) -> str:
+    """Format the mean over seeds ± half of its 95% t-interval, to the half's first digit.
+
+    Args:
+        values: one number for each seed, or one list of numbers of the same length.
+        share: in percent.
+
+    Returns:
+        "-" if there are fewer than two seeds, or anything else than numbers.
+    """
+    if len(values) >= 2 and all(isinstance(value, list) for value in values):
+        lengths = {len(value) for value in values}
+        if len(lengths) == 1:
+            parts = [over_seeds(list(part), share) for part in zip(*values, strict=True)]
+            return ", ".join(parts)
+    if len(values) < 2 or not all(is_number(value) for value in values):
+        return "-"
+    # SciPy takes a second to import, and a page without evidence does not need it.
+    from utils.metrics.intervals import t_interval
+
+    scale = 100 if share else 1
+    low, high = t_interval([scale * value for value in values])
+    half = (high - low) / 2
+    if half == 0:
+        return formatted(values[0], share)
+    decimals = max(0, -math.floor(math.log10(half)))
+    text = f"{(low + high) / 2:,.{decimals}f}{SPACE}±{SPACE}{half:,.{decimals}f}"
+    return f"{text}%" if share else text
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -98,37 +179,147 @@ def title(name: str) -> str:
     return "".join(notebook["cells"][0]["source"]).partition("\n")[0].removeprefix("# ")
 
 
+def questions() -> dict[str, str]:
+    """Read the question of each notebook from the table in README.md, by the notebook's name."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    found = {}
+    for _, _, address, question in ROW.findall(text):
+        found[Path(address).stem] = question
+    return found
+
+
+def read_columns() -> dict[str, list[Column]]:
+    """Read summaries and evidence; return the columns of each notebook, live on real data first."""
+    columns = {}
+    for folder in (SUMMARIES, SUMMARIES / "evidence"):
+        for path in sorted(folder.glob("*.json")):
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            facts = (stored["notebook"], stored["profile"], stored["data"])
+            column = columns.setdefault(facts, Column(*facts[1:]))
+            if folder == SUMMARIES:
+                column.summary = stored
+            else:
+                column.seeds = stored["runs"]
+            label = column.label if folder == SUMMARIES else column.seeds_label
+            column.files[label] = f"results/{path.relative_to(SUMMARIES).as_posix()}"
+
+    def importance(column: Column) -> tuple:
+        first = (column.profile, column.data) == ("live", "real")
+        return not first, column.data != "real", -PROFILES.index(column.profile)
+
+    of_notebook = {}
+    for (notebook, _, _), column in columns.items():
+        of_notebook.setdefault(notebook, []).append(column)
+    for found in of_notebook.values():
+        found.sort(key=importance)
+    return of_notebook
+
+
+def claims_table(columns: list[Column]) -> list[str]:
+    """Write the claims of a notebook with their state in each column, or one line if none."""
+    head = ["claim"]
+    states = []  # one dict for each column of the table, by statement
+    for column in columns:
+        if column.summary:
+            head.append(column.label)
+            claims = column.summary.get("claims", [])
+            states.append({claim["statement"]: state(claim) for claim in claims})
+        if column.seeds:
+            head.append(column.seeds_label)
+            states.append(states_over_seeds(column.seeds))
+    statements = dict.fromkeys(statement for column in states for statement in column)
+    if not statements:
+        return ["No executed claims yet."]
+    rows = []
+    for statement in statements:
+        rows.append([statement, *(column.get(statement, "-") for column in states)])
+    return table(head, rows)
+
+
+def state(claim: dict) -> str:
+    """Say whether a claim held in one run, with its numbers."""
+    if claim["holds"]:
+        return f"holds, {claim['details']}"
+    return f"does not hold: {claim['details']}"
+
+
+def states_over_seeds(runs: list[dict]) -> dict[str, str]:
+    """Count for each claim, by its statement, the runs in which it held."""
+    held = {}
+    for run in runs:
+        for claim in run.get("claims", []):
+            held.setdefault(claim["statement"], []).append(claim["holds"])
+    return {name: f"holds with {sum(some)} of {len(some)} seeds" for name, some in held.items()}
+
+
+def numbers_table(columns: list[Column], rows: list[dict]) -> list[str]:
+    """Write the numbers of a notebook that a reader should see first.
+
+    Args:
+        columns: of the notebook.
+        rows: as in rows.toml; empty takes the first ones of the newest summary.
+    """
+    if not rows:
+        names = dict.fromkeys(
+            name for column in columns if column.summary for name in flat(column.summary["numbers"])
+        )
+        rows = [{"name": name, "what": name.replace("_", " ")} for name in list(names)[:MOST_ROWS]]
+    head = ["result"]
+    for column in columns:
+        head += [column.label] if column.summary else []
+        head += [column.seeds_label] if column.seeds else []
+    if any("book" in row for row in rows):
+        head.append("the book")
+    lines = []
+    for row in rows:
+        share = row.get("percent", False)
+        line = [row["what"] + ARROWS[row.get("better")]]
+        for column in columns:
+            if column.summary:
+                value = flat(column.summary["numbers"]).get(row["name"])
+                line.append(formatted(value, share, row.get("decimals")))
+            if column.seeds:
+                values = [flat(run["numbers"]).get(row["name"]) for run in column.seeds]
+                line.append(over_seeds(values, share))
+        if "the book" in head:
+            line.append(row.get("book", ""))
+        lines.append(line)
+    return table(head, lines)
+
+
+def section(notebook: str, columns: list[Column], question: str, rows: list[dict]) -> list[str]:
+    """Write what the page says about one notebook.
+
+    Args:
+        notebook: its name.
+        columns: what is known about it, the most important first.
+        question: that it answers; may be empty.
+        rows: of its table, as in rows.toml; may be empty.
+    """
+    lines = [f"## [{title(notebook)}](../notebooks/{notebook}.ipynb)", ""]
+    if question:
+        lines += [f"**{question}**", ""]
+    answers = [column for column in columns if column.summary]
+    if answers:
+        lines += [f"{answers[0].label.capitalize()}: {answers[0].summary['headline']}.", ""]
+    lines += [*claims_table(columns), "", *numbers_table(columns, rows), ""]
+    files = {label: file for column in columns for label, file in column.files.items()}
+    links = ", ".join(f"[{label}]({file})" for label, file in files.items())
+    return [*lines, f"All numbers: {links}.", ""]
+
+
 def page() -> str:
     """Write the results page, in Markdown; summaries whose notebook is gone are left out."""
-    summaries = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(SUMMARIES.glob("*.json"))
-    ]
-    present = {path.stem for path in notebooks()}
-    book_path = SUMMARIES / "book.toml"
-    books = tomllib.loads(book_path.read_text(encoding="utf-8")) if book_path.is_file() else {}
+    rows_path = SUMMARIES / "rows.toml"
+    chosen = tomllib.loads(rows_path.read_text(encoding="utf-8")) if rows_path.is_file() else {}
+    asked = questions()
     lines = [INTRODUCTION]
-    for notebook in sorted(present & {run["notebook"] for run in summaries}):
-        runs = [run for run in summaries if run["notebook"] == notebook]
-        runs.sort(key=lambda run: (run["data"] != "real", -PROFILES.index(run["profile"])))
-        book = books.get(notebook, {})
-        head = [notebook[:2], *(f"{run['profile']}, {run['data']} data" for run in runs)]
-        printed = {name: text for name, text in book.items() if name != "shares"}
-        if printed:
-            head.append("the book")
-        columns = [flat(run["numbers"]) for run in runs]
-        rows = []
-        for name in dict.fromkeys(name for column in columns for name in column):
-            share = is_share(name, book)
-            row = [name.replace("_", " ")]
-            for column in columns:
-                row.append(formatted(column[name], share) if name in column else "-")
-            if printed:
-                row.append(printed.get(name, ""))
-            rows.append(row)
-        lines.append(f"## [{title(notebook)}](../notebooks/{notebook}.ipynb)\n")
-        for run in runs:
-            lines.append(f"- {run['profile']}, {run['data']} data: {run['headline']}")
-        lines += ["", *table(head, rows), ""]
+    present = {path.stem for path in notebooks()}
+    for notebook, columns in sorted(read_columns().items()):
+        if notebook in present:
+            rows = chosen.get(notebook, [])
+            lines += section(notebook, columns, asked.get(notebook, ""), rows)
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -141,7 +332,7 @@ def main() -> int:
     ]
     for report in sorted(reports):
         print(f"copied {copy_summary(report).relative_to(ROOT)}")
-    (SUMMARIES.parent / "results.md").write_text(page(), encoding="utf-8")
+    write_page()
     print("wrote docs/results.md")
     if not reports:
         print("There were no new summaries: `make run` makes them.")

@@ -7,13 +7,15 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools import cluster, results  # noqa: E402
-from tools.execution import Outcome, build_folder, execute, notebooks, store  # noqa: E402
+from tools import cluster, evidence, results  # noqa: E402
+from tools.execution import Outcome, build_folder, notebooks, store  # noqa: E402
+from tools.parallel import default_at_once, job_name, run_here  # noqa: E402
 from utils import settings  # noqa: E402
 
 CELL_TIMEOUTS = {"quick": 120, "live": 600, "full": 24 * 3600}  # seconds
@@ -49,51 +51,21 @@ def parse_seeds(text: str) -> list[int]:
     return [int(seed) for seed in seeds]
 
 
-def set_aside(folder: Path) -> Path:
-    """Move a folder of an earlier run to build/replaced, in place of what lies there."""
-    target = ROOT / "build" / "replaced" / folder.name
-    shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.move(folder, target)
-    return target
-
-
-def run_here(jobs: list[tuple[Path, int]], profile: str, timeout: int, stored: bool):
-    """Run notebooks one after the other on this machine.
+def parse_at_once(text: str, profile: str, kept: bool) -> int:
+    """Read how many notebooks run at a time; exit with one line if that cannot be.
 
     Args:
-        jobs: notebook and seed of each.
+        text: a whole number, or empty for the default.
         profile: its name.
-        timeout: seconds that one cell may take.
-        stored: whether they write to the project's `runs` while running, as those do whose outputs
-            are stored; else to `runs` in their `build_folder`.
-
-    Yields:
-        (notebook, seed), and its `Outcome`.
+        kept: whether outputs or numbers are stored, which other load must not change.
     """
-    import nbformat
-    from tqdm import tqdm
-
-    cells = [len(nbformat.read(path, as_version=4).cells) for path, _ in jobs]
-    form = "{desc:28}{bar}{n_fmt}/{total_fmt} cells {elapsed}"
-    finished = 0
-    with tqdm(total=sum(cells), unit="cell", bar_format=form) as bar:
-        for (path, seed), count in zip(jobs, cells, strict=True):
-            runs = (ROOT if stored else build_folder(profile, seed)) / "runs"
-            # A model of an earlier run would be loaded, and the seconds would measure nothing.
-            earlier = runs / path.stem
-            if not stored:
-                shutil.rmtree(earlier, ignore_errors=True)
-            elif earlier.is_dir():  # it may hold logs that a reader has not uploaded yet
-                source = settings.display_path(earlier)
-                bar.write(f"Moved {source} to {settings.display_path(set_aside(earlier))}")
-            bar.set_description(path.stem)
-            variables = {"COMPANION_PROFILE": profile, "COMPANION_RUNS": str(runs)}
-            outcome = execute(path, seed, timeout, variables, bar)
-            # A notebook that failed has not counted all its cells; one with a seed has one more.
-            finished += count
-            bar.update(finished - bar.n)
-            yield (path, seed), outcome
+    if not text:
+        return 1 if kept else default_at_once(profile)
+    if not text.isdecimal() or int(text) == 0:
+        sys.exit(f'JOBS="{text}" is no number of notebooks: give a whole number, such as 2.')
+    if kept and int(text) > 1:
+        sys.exit(f"JOBS={text}: what is stored comes from notebooks that run alone. Leave it out.")
+    return int(text)
 
 
 def run_on_cluster(jobs: list[tuple[Path, int]], profile: str, timeout: int):
@@ -117,7 +89,7 @@ def finish(path: Path, seed: int, outcome: Outcome, profile: str, stored: bool) 
         seed: with which it ran.
         outcome: of its run.
         profile: name of the profile.
-        stored: write into notebooks/, unless it failed.
+        stored: write into notebooks/, unless it failed or a claim does not hold.
 
     Returns:
         Its row of the table, and a line of error, empty if it did not fail.
@@ -126,7 +98,10 @@ def finish(path: Path, seed: int, outcome: Outcome, profile: str, stored: bool) 
     runs = (ROOT if stored else build) / "runs"
     report = runs / path.stem / "summary.json"
     summary = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    stored = stored and not outcome.error
+    claims = summary.get("claims", [])
+    fallen = [claim for claim in claims if not claim["holds"]]
+    refused = stored and not outcome.error and bool(fallen)
+    stored = stored and not outcome.error and not refused
     target = path if stored else build / path.name
     if outcome.notebook:
         store(outcome.notebook, target)
@@ -140,6 +115,12 @@ def finish(path: Path, seed: int, outcome: Outcome, profile: str, stored: bool) 
         error = f"{name}, {outcome.error}"
         if outcome.notebook:
             error += f"\n    executed so far: {settings.display_path(target)}"
+    elif refused:
+        error = f"{path.name}, not stored: not all of its claims hold in this run."
+        for claim in fallen:
+            error += f"\n    does not hold: {claim['statement']}, {claim['details']}"
+        error += "\n    Change what the text says or how it is measured, then render again."
+        error += f"\n    executed: {settings.display_path(target)}"
     row = {
         "notebook": path.stem,
         "seed": seed,
@@ -147,9 +128,22 @@ def finish(path: Path, seed: int, outcome: Outcome, profile: str, stored: bool) 
         "seconds": f"{outcome.seconds:.0f}",
         "peak memory": f"{outcome.peak / 2**30:.1f} GiB",
         "data": summary.get("data", "-"),
+        "claims": f"{len(claims) - len(fallen)} of {len(claims)}" if claims else "-",
         "result": "FAILED" if outcome.error else summary.get("headline", "-"),
     }
     return row, error
+
+
+def keep_evidence(path: Path, seed: int, outcome: Outcome, profile: str) -> None:
+    """Add a run to the evidence of its notebook, and rewrite the results page."""
+    report = build_folder(profile, seed) / "runs" / path.stem / "summary.json"
+    if not report.is_file():
+        print(f"{path.name} saves no summary, so there is nothing to keep.", file=sys.stderr)
+        return
+    summary = json.loads(report.read_text(encoding="utf-8"))
+    target = evidence.add(path, seed, summary, outcome.seconds)
+    results.write_page()
+    print(f"Kept seed {seed} in {settings.display_path(target)}")
 
 
 def print_table(rows: list[dict], profile: str) -> None:
@@ -158,7 +152,7 @@ def print_table(rows: list[dict], profile: str) -> None:
 
     hidden = [
         name
-        for name, usual in (("seed", 0), ("machine", "local"))
+        for name, usual in (("seed", 0), ("machine", "local"), ("claims", "-"))
         if all(row[name] == usual for row in rows)
     ]
     rows = sorted(rows, key=lambda row: (row["seed"], row["notebook"]))
@@ -178,33 +172,56 @@ def main() -> int:
     parser.add_argument("--only", default="", help='first letters of file names, such as "01 05"')
     parser.add_argument("--seeds", default="0", help='whole numbers, such as "0 1 2"')
     parser.add_argument("--store", action="store_true", help="write the outputs into notebooks/")
+    parser.add_argument("--evidence", action="store_true", help="keep the results of every seed")
+    parser.add_argument("--jobs", default="", help="how many notebooks run at a time")
     options = parser.parse_args()
     seeds = parse_seeds(options.seeds)
     if options.store and seeds != [0]:
         sys.exit("Outputs are stored for seed 0, which is the notebooks' own.")
 
+    kept = options.store or options.evidence
+    at_once = parse_at_once(options.jobs, options.profile, kept)
+    if options.evidence:  # these runs become evidence, so they do not read what is stored
+        os.environ["COMPANION_EVIDENCE"] = "none"
     signal.signal(signal.SIGTERM, stop)
     timeout = CELL_TIMEOUTS[options.profile]
     jobs = [(path, seed) for seed in seeds for path in select_notebooks(options.only)]
     if os.environ.get("RAY_ADDRESS") and not options.store:
         outcomes = run_on_cluster(jobs, options.profile, timeout)
     else:
-        outcomes = run_here(jobs, options.profile, timeout, options.store)
-    rows = []
-    errors = []
-    for (path, seed), outcome in outcomes:
-        row, error = finish(path, seed, outcome, options.profile, options.store)
-        rows.append(row)
-        if error:
-            errors.append(error)
-    print_table(rows, options.profile)
+        outcomes = run_here(jobs, options.profile, timeout, options.store, at_once)
+    rows = {}
+    errors = {}
+    signal_number = 0
+    try:
+        with closing(outcomes):
+            for job, outcome in outcomes:
+                path, seed = job
+                rows[job], error = finish(path, seed, outcome, options.profile, options.store)
+                if error:
+                    errors[job] = error
+                elif options.evidence:
+                    keep_evidence(path, seed, outcome, options.profile)
+    except KeyboardInterrupt:
+        signal_number = signal.SIGINT
+    except SystemExit as request:
+        if request.code != 128 + signal.SIGTERM:
+            raise
+        signal_number = signal.SIGTERM
     folders = [build_folder(options.profile, seed) for seed in seeds]
     if options.store:
         folders = [ROOT / "notebooks"]
-    print(f"Executed notebooks: {', '.join(map(settings.display_path, folders))}")
-    for error in errors:
-        print(f"FAILED {error}", file=sys.stderr)
-    return bool(errors)
+    if rows:
+        print_table(list(rows.values()), options.profile)
+        print(f"Executed notebooks: {', '.join(map(settings.display_path, folders))}")
+    for job in jobs:
+        if job in errors:
+            print(f"FAILED {errors[job]}", file=sys.stderr)
+    if signal_number:
+        missing = ", ".join(job_name(job) for job in jobs if job not in rows)
+        print(f"Stopped: {len(rows)} of {len(jobs)} done; not: {missing}", file=sys.stderr)
+        return 128 + signal_number
+    return int(bool(errors))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The results of a notebook: leaderboard rows, a summary, images that outlive a kernel."""
+"""The results of a notebook: claims, evidence of earlier runs, leaderboard rows, a summary."""
 
 import contextlib
 import errno
@@ -8,22 +8,193 @@ import os
 import platform
 import sys
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
-from utils import settings
+from utils import plots, settings
 
 # `run` identifies the last start of a notebook in this kernel. `unsaved` holds the rows of
-# leaderboards whose file could not be written, by path: they count in this kernel only.
-_session = SimpleNamespace(run="", unsaved={})
+# leaderboards whose file could not be written, by path: they count in this kernel only. `claims`
+# holds the claims of this run by their statements.
+_session = SimpleNamespace(run="", unsaved={}, claims={})
 
 
 def start_run() -> None:
     """Mark the start of a notebook: rows that it adds from now on replace those of past runs."""
     _session.run = uuid.uuid4().hex[:12]
     _session.unsaved.clear()
+    _session.claims.clear()
+
+
+def claim(statement: str, holds: bool, details: str, *, required: bool = False) -> None:
+    """Print whether a finding holds in this run, and remember it for `show_claims` and the summary.
+
+    A notebook in which a claim does not hold is not stored by `make render`. A cell that runs again
+    replaces its own claim.
+
+    Args:
+        statement: the finding, as the text states it, without numbers.
+        holds: whether it does, from a comparison with a baseline or an interval.
+        details: the numbers, such as "by 1.2 points, 95% interval 0.9 to 1.4".
+        required: the claim must hold in every profile, quick included.
+
+    Raises:
+        AssertionError: the claim is required and does not hold.
+    """
+    holds = bool(holds)
+    _session.claims[statement] = {"statement": statement, "holds": holds, "details": details}
+    line = _claim_line(_session.claims[statement])
+    if required and not holds:
+        raise AssertionError(line)
+    print(line)
+
+
+def _claim_line(claim: dict) -> str:
+    """Write a claim in one line, beginning with "holds" or with "does not hold in this run"."""
+    state = "holds" if claim["holds"] else "does not hold in this run"
+    return f"{state}: {claim['statement']}, {claim['details']}"
+
+
+def show_claims() -> None:
+    """Print all claims of this run, each with the number of stored runs in which it held too."""
+    stored = evidence()
+    for item in _session.claims.values():
+        line = _claim_line(item)
+        if stored:
+            held = stored.held(item["statement"])
+            if held:
+                line += f" ({sum(held)} of {len(held)} stored runs)"
+        print(line)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What runs of one notebook with several seeds found, as `make evidence` stored it.
+
+    Attributes:
+        profile: name of the profile that ran.
+        data: "real" or "sample".
+        runs: one dict for each seed with `seed`, `seconds`, `headline`, `numbers` and `claims`.
+        versions: of Python and the packages.
+        machine: for example "2 CPU cores".
+    """
+
+    profile: str
+    data: str
+    runs: list[dict]
+    versions: dict[str, str]
+    machine: str
+
+    def values(self, name: str) -> np.ndarray:
+        """Return a number of the summary, one value for each seed (seeds,).
+
+        Raises:
+            KeyError: a run has no such number.
+        """
+        return np.array([run["numbers"][name] for run in self.runs], dtype=float)
+
+    def held(self, statement: str) -> list[bool]:
+        """Return for each run that makes a claim whether it held; empty if none makes it."""
+        return [
+            item["holds"]
+            for run in self.runs
+            for item in run["claims"]
+            if item["statement"] == statement
+        ]
+
+    def is_like_this_run(self, data: str) -> bool:
+        """Say whether this run has the same profile and data, so that it may be compared."""
+        return (self.profile, self.data) == (settings.profile(), data)
+
+    def show(
+        self,
+        values: dict[str, np.ndarray],
+        title: str,
+        unit: str,
+        alt: str,
+        own: dict[str, float] | None = None,
+    ) -> None:
+        """Draw each run as a dot, with the mean and its 95% t-interval, and the reader's run.
+
+        Args:
+            values: name to one value for each seed (seeds,).
+            title: a finding.
+            unit: label of the axis.
+            alt: text alternative.
+            own: name to the value of this run, drawn as a diamond; only for a run that
+                `is_like_this_run`.
+        """
+        import matplotlib.pyplot as plt
+
+        # Here, since it imports Keras, which `notebook.start` has to do first.
+        from utils.metrics import intervals
+
+        figure, axes = plt.subplots(figsize=(10, 1.6 + 0.8 * len(values)))
+        for row, (name, results_of_runs) in enumerate(values.items()):
+            low, high = intervals.t_interval(results_of_runs)
+            axes.plot([low, high], [row, row], color=plots.SKY, linewidth=12, solid_capstyle="butt")
+            axes.plot(results_of_runs, np.full(len(self.runs), row), "o", color=plots.BLUE)
+            axes.plot(np.mean(results_of_runs), row, "|", color="black", markersize=28)
+            if own:
+                axes.plot(own[name], row - 0.3, "D", color=plots.ORANGE, markersize=10)
+        handles = [
+            plt.Line2D([], [], color=plots.BLUE, marker="o", linestyle="", label="one run"),
+            plt.Line2D([], [], color=plots.SKY, linewidth=12, label="mean and 95% interval"),
+        ]
+        if own:
+            handles.append(
+                plt.Line2D(
+                    [],
+                    [],
+                    color=plots.ORANGE,
+                    marker="D",
+                    linestyle="",
+                    label="your run lands here",
+                )
+            )
+        axes.set(title=title, xlabel=unit, yticks=range(len(values)), yticklabels=list(values))
+        axes.set_ylim(len(values) - 0.4, -0.7)
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=13)
+        plots.show_figure(figure, alt)
+        print(self.source())
+
+    def source(self) -> str:
+        """Say where the evidence comes from, in one line."""
+        seeds = ", ".join(str(run["seed"]) for run in self.runs)
+        minutes = sum(run["seconds"] for run in self.runs) / 60
+        packages = {"keras": "Keras", "tensorflow": "TensorFlow"}
+        versions = ", ".join(
+            f"{packages[name]} {version}"
+            for name, version in self.versions.items()
+            if name in packages
+        )
+        return (
+            f"{len(self.runs)} stored runs: {self.profile} profile, {self.data} data, "
+            f"seeds {seeds}, {versions}, {minutes:.0f} minutes on {self.machine}"
+        )
+
+
+def evidence(profile: str = "live", data: str = "real") -> Evidence | None:
+    """Return the stored evidence of the current notebook; None, and one line, if there is none.
+
+    A run that becomes evidence itself sees none: `make evidence` sets `COMPANION_EVIDENCE=none`.
+    """
+    if os.environ.get("COMPANION_EVIDENCE") == "none":
+        return None
+    path = evidence_path(settings.notebook_name(), profile, data)
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return Evidence(profile, data, stored["runs"], stored["versions"], stored["machine"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def evidence_path(notebook: str, profile: str, data: str) -> Path:
+    """Return the file in which the evidence of a notebook is stored."""
+    return settings.ROOT / "docs" / "results" / "evidence" / f"{notebook}-{profile}-{data}.json"
 
 
 def cached_images(name: str, make, run, **facts) -> list[np.ndarray]:
@@ -185,7 +356,7 @@ def _belongs(row, data: str) -> bool:
 
 
 def save_summary(headline: str, *, data: str, **numbers) -> None:
-    """Write the results of the notebook to `summary.json` in its run folder.
+    """Write the results and claims of the notebook to `summary.json` in its run folder.
 
     If the file cannot be written, one line says so.
 
@@ -204,7 +375,9 @@ def save_summary(headline: str, *, data: str, **numbers) -> None:
         "data": data,
         "headline": headline,
         "numbers": numbers,
+        "claims": list(_session.claims.values()),
         "versions": versions,
+        "machine": settings.device_summary(),
     }
     path = settings.output_dir() / "summary.json"
     partial = path.with_suffix(".part")

@@ -5,8 +5,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from utils.text import standardize_source
-
 
 def group_references(pairs) -> dict[str, list[str]]:
     """Gather all translations of each English sentence, in the order of the pairs."""
@@ -115,6 +113,9 @@ def nearest_translations(train, english: list[str]) -> list[str]:
 
 
 def _standardized(texts: list[str]) -> list[str]:
+    # Keras takes seconds to import, and neither the other scores nor the intervals need it.
+    from utils.text import standardize_source
+
     return [text.decode() for text in standardize_source(texts).numpy()]
 
 
