@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PROFILE ?= quick
 ONLY ?=
 SEEDS ?= 0
+JOBS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -11,47 +12,59 @@ READY := $(VENV)/ready
 OFFLINE := HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=127.0.0.1,localhost \
            http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 no_proxy=127.0.0.1,localhost
 # Two cores take three workers, since one of them often waits; TensorFlow is fastest with one thread in each.
-TESTING := $(OFFLINE) TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS=$(CURDIR)/build/test WANDB_MODE=offline
+# A file stays on one worker, which makes its fixtures once. The last notebooks take longest, so they begin.
+POOL := -n 3 --dist loadfile --no-loadscope-reorder
+NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=120
+CHOSEN = $(or $(foreach word,$(ONLY),$(wildcard notebooks/$(word)*.ipynb)),$(shell ls -r notebooks/[0-9]*.ipynb))
+TESTING := $(OFFLINE) TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS="$(CURDIR)/build/test" WANDB_MODE=offline
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint unit nbval lab data render colab site slides new results map browser bench prove lock clean
+.PHONY: help run test lint unit nbval lab data render evidence colab site slides new results map browser bench prove lock clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
-$(READY): requirements.lock
+# A missing or dangling Python, as after an upgrade of the machine's, sets up again.
+$(READY): requirements.lock $(shell test -x $(BIN)/python || echo FORCE)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11 (3.11.4 or newer), 3.12 or 3.13 is needed. Name it: make PYTHON=/path/to/python3.12 ..."; exit 1; }
-	@echo "Setting up $(VENV) once, a few minutes ..."
-	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@touch $(READY)
+	@$(PYTHON) tools/environment.py
 
-run: $(READY)  ## execute the notebooks, in the quick profile and offline; PROFILE=live, ONLY="01 05", SEEDS="0 1"
-	@$(if $(filter quick,$(PROFILE)),$(OFFLINE)) $(BIN)/python tools/run_notebooks.py --profile $(PROFILE) --only "$(ONLY)" --seeds "$(SEEDS)"
+FORCE:
 
-test: lint unit nbval  ## ruff, unit tests, contract tests, then nbval over all notebooks; offline
+.PRECIOUS: $(READY)  # else Ctrl-C in an update that has changed nothing removes the file
+
+run: $(READY)  ## execute the notebooks, in the quick profile and offline; PROFILE=live, ONLY="01 05", SEEDS="0 1", JOBS=1
+	@exec env $(if $(filter quick,$(PROFILE)),$(OFFLINE)) $(BIN)/python tools/run_notebooks.py \
+		--profile $(PROFILE) --only "$(ONLY)" --seeds "$(SEEDS)" --jobs "$(JOBS)"
+
+test: lint  ## ruff, then unit tests, contract tests and nbval over all notebooks in one pool; offline
+	@rm -rf build/test
+	@$(TESTING) $(BIN)/python -m pytest $(POOL) $(NBVAL) $(CHOSEN) tests
 
 lint: $(READY)
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
 
 unit: $(READY)
-	@$(TESTING) $(BIN)/python -m pytest -n 3 --dist worksteal tests
+	@$(TESTING) $(BIN)/python -m pytest $(POOL) tests
 
-nbval: $(READY)  # the last notebooks take longest, so they begin
+nbval: $(READY)
 	@rm -rf build/test
-	@$(TESTING) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder \
-		--nbval-lax --nbval-current-env --nbval-cell-timeout=120 \
-		$(or $(foreach word,$(ONLY),$(wildcard notebooks/$(word)*.ipynb)),$(shell ls -r notebooks/*.ipynb))
+	@$(TESTING) $(BIN)/python -m pytest $(POOL) $(NBVAL) $(CHOSEN)
 
 lab: $(READY)  ## open JupyterLab in notebooks/
-	@$(BIN)/jupyter lab --notebook-dir=notebooks
+	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks
 
 data: $(READY)  ## download the real data sets into data/cache, checked and resumed
 	@$(BIN)/python -m utils.downloads
 
 render: $(READY)  ## execute in the live profile and store the outputs in notebooks/; ONLY="01"
 	@$(BIN)/python tools/run_notebooks.py --profile live --store --only "$(ONLY)"
+
+evidence: PROFILE = live
+evidence: SEEDS = 0 1 2 3 4
+evidence: $(READY)  ## run with five seeds, and keep what each found for the notebook to read; ONLY="01"
+	@$(BIN)/python tools/run_notebooks.py --evidence --profile $(PROFILE) --only "$(ONLY)" --seeds "$(SEEDS)"
 
 colab: $(READY)  ## stamp badges and set-up cells for your fork: REPO=owner/name
 	@$(BIN)/python tools/stamp_colab.py "$(REPO)"
@@ -75,7 +88,7 @@ browser: $(READY)  ## test site, slides and JupyterLab in a headless Chromium; t
 	@$(TESTING) COMPANION_BROWSER=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_site.py tests/test_lab.py -rs
 
 bench: $(READY)  ## print speeds as ratios (tests/benchmarks), never part of a test run
-	@for file in tests/benchmarks/*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
+	@for file in tests/benchmarks/[a-z]*.py; do PYTHONPATH=. $(BIN)/python $$file || exit 1; done
 
 prove: $(READY)  ## what dies, hangs or fills up (docs/durability.md), 2 to 3 h; WHAT="network kills", ONLY="01 05"
 	@for name in $(or $(WHAT),network kills repeats devices versions cluster); do \

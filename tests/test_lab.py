@@ -41,8 +41,7 @@ def lab(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "jupyter",
-        "lab",
+        "jupyterlab",
         "--no-browser",
         "--allow-root",
         "--expose-app-in-browser",

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from utils import plots, results, settings, tracking
@@ -19,8 +19,8 @@ def start(name: str, seed: int = 0) -> None:
         seed: seeds Python, NumPy and Keras.
 
     Raises:
-        CompanionError: `COMPANION_PROFILE` or `COMPANION_DEVICES` has an unknown value, or there
-            are fewer GPUs than that.
+        CompanionError: `COMPANION_PROFILE`, `COMPANION_DEVICES` or `COMPANION_TF32` has an unknown
+            value, or there are fewer GPUs than devices.
     """
     settings.profile()
     settings.set_notebook(name)
@@ -36,10 +36,28 @@ def start(name: str, seed: int = 0) -> None:
         import tensorflow as tf
 
         tf.get_logger().setLevel("ERROR")
+        _configure_gpus()
         _mirror_models()
 
     keras.utils.set_random_seed(seed)
     plots.use_style()
+
+
+def _configure_gpus() -> None:
+    """Take the memory of GPUs as it is needed, and multiply with all digits of float32.
+
+    By default TensorFlow takes all the memory at once, and the kernel of a second notebook finds
+    none. `COMPANION_TF32=1` allows TensorFloat-32: newer GPUs then multiply faster and round to
+    about three digits, more coarsely than the checks of the notebooks allow.
+    """
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Raised if the GPU is in use: a set-up cell may run twice.
+        with suppress(RuntimeError):
+            tf.config.experimental.set_memory_growth(gpu, True)
+    allowed = settings.read_environment("COMPANION_TF32", ("0", "1"), "0") == "1"
+    tf.config.experimental.enable_tensor_float_32_execution(allowed)
 
 
 def _mirror_models() -> None:
@@ -91,6 +109,8 @@ def _no_stderr():
 def banner(*data) -> None:
     """Print one line: profile, devices, Keras version, data, where the log is.
 
+    A second line says how to use an NVIDIA card that TensorFlow cannot use as yet.
+
     Args:
         data: what the loaders of `utils.datasets` returned.
     """
@@ -105,3 +125,7 @@ def banner(*data) -> None:
         f"W&B {tracking.mode()}, log in {folder}",
     ]
     print(" | ".join(parts))
+    if keras.backend.backend() == "tensorflow":
+        advice = settings.unused_card_advice()
+        if advice:
+            print(advice)

@@ -1,8 +1,11 @@
 """How much work a notebook does and where it stores things: profile, data mode, folders."""
 
 import hashlib
+import importlib.metadata
 import os
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -14,6 +17,10 @@ from utils.errors import CompanionError
 PROFILES = ("quick", "live", "full")
 DATA_MODES = ("auto", "real", "sample")
 ROOT = Path(__file__).resolve().parent.parent
+
+# The driver on Linux has a folder of each card there, and the device if this process may use them.
+NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
+NVIDIA_DEVICE = Path("/dev/nvidiactl")
 
 # What a notebook's models and logs may need. If less is free, they go to another disk that has it.
 MIN_FREE_BYTES = 50_000_000
@@ -207,3 +214,56 @@ def device_summary() -> str:
     # Fewer than the machine's where this process may use no more; a container's quota is unknown.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{cores} CPU cores{mirrored}"
+
+
+def nvidia_cards() -> list[str]:
+    """List the NVIDIA cards that this process may use, such as "NVIDIA H200"; imports no backend.
+
+    Linux tells at once; elsewhere the driver's command is asked for up to five seconds.
+    """
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return []  # hidden on purpose
+    cards = []
+    if NVIDIA_DEVICE.exists():
+        for path in sorted(NVIDIA_CARDS.glob("*/information")):
+            with suppress(OSError):
+                cards += re.findall(r"^Model:\s*(.+?)\s*$", path.read_text(), re.MULTILINE)
+    command = shutil.which("nvidia-smi")
+    if command and not cards:
+        with suppress(OSError, subprocess.SubprocessError):
+            done = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=5)
+            # Such as "GPU 0: NVIDIA H200 (UUID: GPU-0a1b)"
+            cards = re.findall(r"^GPU \d+: (.+?) \(UUID", done.stdout, re.MULTILINE)
+    return cards
+
+
+def unused_card_advice() -> str:
+    """Say in one line which NVIDIA card TensorFlow cannot use and what to install, or return ""."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return ""
+    cards = nvidia_cards()
+    if not cards:
+        return ""
+    if sys.platform == "win32":
+        advice = "TensorFlow for Windows computes on CPUs only; install this project in WSL2"
+    elif _missing_cuda_packages():
+        install = ".venv/bin/python -m pip install -c requirements.lock -e '.[cuda]'"
+        advice = f"TensorFlow lacks its CUDA libraries; run {install}, then restart the kernel"
+    else:
+        advice = "its driver is too old for TensorFlow's CUDA libraries; install a newer one"
+    return f"{cards[0]} is not used: {advice}."
+
+
+def _missing_cuda_packages() -> list[str]:
+    """List the packages of TensorFlow's extra `and-cuda` that are not installed."""
+    missing = []
+    for requirement in importlib.metadata.requires("tensorflow") or []:
+        name = re.match(r"[\w.-]+", requirement)[0]
+        if "and-cuda" in requirement:
+            try:
+                importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                missing.append(name)
+    return missing

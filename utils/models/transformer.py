@@ -33,6 +33,8 @@ class _TransformerBlock(keras.layers.Layer):
             self.cross_attention_norm = keras.layers.LayerNormalization()
         self.feed_forward_norm = keras.layers.LayerNormalization()
         self.supports_masking = True
+        # On a GPU, TensorFlow would compile the model with XLA anew for every length of a batch.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def _build_feed_forward(self, shape):
         self.feed_forward_hidden.build(shape)
