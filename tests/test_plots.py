@@ -55,7 +55,7 @@ def drawn(monkeypatch):
     """The figures, with alt texts, that functions hand to `show_figure`."""
     plots.use_style()
     figures = []
-    monkeypatch.setattr(plots, "show_figure", lambda figure, alt: figures.append((figure, alt)))
+    monkeypatch.setattr(plots, "show_figure", lambda *arguments: figures.append(arguments[:2]))
     yield figures
     plt.close("all")
 

@@ -63,7 +63,7 @@ def use_style() -> None:
     )
 
 
-def show_figure(figure, alt: str) -> None:
+def show_figure(figure, alt: str, data=None) -> None:
     """Put a figure into the notebook's output together with its text alternative, and close it.
 
     It is stored as PNG, or as JPEG if it holds photographs, which makes it five times smaller.
@@ -72,6 +72,8 @@ def show_figure(figure, alt: str) -> None:
         figure: a matplotlib figure.
         alt: what the figure shows, in a sentence, for those who cannot see it. It is stored as the
             image's `alt` metadata and as the output's plain text.
+        data: the `Dataset` whose content it shows, if there may be terms: the figure is left out
+            where `data.withheld` says so.
 
     Raises:
         ValueError: `alt` is empty.
@@ -80,6 +82,9 @@ def show_figure(figure, alt: str) -> None:
 
     if not alt.strip():
         raise ValueError("a figure needs an alt text: say in a sentence what it shows")
+    if data is not None and data.withheld(alt):
+        plt.close(figure)
+        return
     in_colour = any(image.get_array().ndim == 3 for axes in figure.axes for image in axes.images)
     kind = "jpeg" if in_colour else "png"
     options = {"pil_kwargs": {"quality": 85}} if in_colour else {}
@@ -350,7 +355,9 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(rows * height, columns * width, channels)
 
 
-def show_images(images: dict[str, np.ndarray], alt: str, title: str = "", columns: int = 3) -> None:
+def show_images(
+    images: dict[str, np.ndarray], alt: str, title: str = "", columns: int = 3, data=None
+) -> None:
     """Show images side by side, each under its name.
 
     Args:
@@ -358,6 +365,7 @@ def show_images(images: dict[str, np.ndarray], alt: str, title: str = "", column
         alt: text alternative of the figure.
         title: a claim above all of them.
         columns: images in a row, at most.
+        data: as for `show_figure`.
     """
     import matplotlib.pyplot as plt
 
@@ -375,16 +383,17 @@ def show_images(images: dict[str, np.ndarray], alt: str, title: str = "", column
         axes.set_title(name, fontsize=15)
     if title:
         figure.suptitle(title, fontsize=19, weight="bold")
-    show_figure(figure, alt)
+    show_figure(figure, alt, data)
 
 
-def show_gif(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
+def show_gif(frames: list[np.ndarray], alt: str, seconds: float = 4.0, data=None) -> None:
     """Put a short animation into the output, as a GIF that repeats forever.
 
     Args:
         frames: (height, width, 3) each, uint8.
         alt: what it shows, in a sentence, for those who cannot see it.
         seconds: how long all frames take.
+        data: as for `show_figure`.
 
     Raises:
         ValueError: `alt` is empty.
@@ -393,6 +402,8 @@ def show_gif(frames: list[np.ndarray], alt: str, seconds: float = 4.0) -> None:
 
     if not alt.strip():
         raise ValueError("an animation needs an alt text: say in a sentence what it shows")
+    if data is not None and data.withheld(alt):
+        return
     first, *others = (Image.fromarray(frame).quantize(128) for frame in frames)
     milliseconds = int(1000 * seconds / len(frames))
     file = io.BytesIO()

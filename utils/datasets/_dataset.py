@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -18,6 +19,9 @@ REAL_NAMES = {
     "digits": "MNIST",
     "faces": "CelebA",
 }
+# Real data of which outputs that are passed on may show some; CelebA's terms forbid it. IMDB names
+# no terms: outputs quote single reviews and say where they are from.
+MAY_BE_STORED = {"reviews", "sentence pairs", "digits"}
 
 
 def source_label(name: str, source: str, real: str) -> str:
@@ -54,12 +58,32 @@ class Dataset:
         return source_label(self.name, self.source, real)
 
     @property
+    def may_be_stored(self) -> bool:
+        """Whether outputs that are passed on may show the data; a folder is its owner's matter."""
+        return self.source != "real" or self.name in MAY_BE_STORED
+
+    @property
     def fingerprint(self) -> str:
         """Hash the content of all parts, the same in every process.
 
         It is computed on every access, because arrays can be changed in place.
         """
         return content_hash([self.train, self.validation, self.test])
+
+    def withheld(self, alt: str) -> bool:
+        """Say whether a figure of these data must be left out, and print a line in its place.
+
+        It is if the terms of the data forbid passing them on, and outputs are stored:
+        `COMPANION_STORE=1`, which `make render` sets. In a reader's own session all are shown.
+
+        Args:
+            alt: what the figure shows, in a sentence.
+        """
+        if self.may_be_stored or os.environ.get("COMPANION_STORE", "").strip() in ("", "0"):
+            return False
+        print(f"Not stored, for the terms of {self.label} forbid it. Run the cell to see it.")
+        print(f"[Figure: {alt}]")
+        return True
 
 
 def content_hash(content) -> str:

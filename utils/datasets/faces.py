@@ -16,7 +16,7 @@ from utils.synthetic.faces import FACES_CARD, draw_faces
 DRAWN_FACE_COUNTS = {"train": 50_000, "test": 10_000}
 CELEBA_CARD = (
     "CelebA, aligned and cropped (Liu, Luo, Wang and Tang, ICCV 2015). Non-commercial research "
-    "only; the people in it are celebrities who were not asked. "
+    "only, no redistribution; the people in it are celebrities who were not asked. "
     "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 )
 # CelebA's aligned images have the eyes at the same position: this square (left, top, right, bottom)
@@ -65,7 +65,7 @@ def load_faces(
         source: "auto", "real" or "sample", instead of what `COMPANION_DATA` says; `folder` wins.
 
     Returns:
-        Data whose parts are `FaceImages`; there is no validation part.
+        Data whose parts are `FaceImages`; there is no validation part. CelebA's may not be stored.
 
     Raises:
         CompanionError: an impossible size or count, or `folder` holds fewer than two images.

@@ -1,6 +1,7 @@
 """Digits, and the photographs and paintings of deep dream and style transfer."""
 
 import hashlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,12 +25,24 @@ MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16
 # What NumPy raises on a file that is cut off or of another kind.
 UNREADABLE = (*_archives.UNREADABLE, OSError, LookupError, TypeError, AttributeError)
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-SESSION_IMAGES = ("golden_gate.jpg", "starry_night.jpg")
-SKIMAGE_PHOTOGRAPHS = {
-    "cat": "chelsea.png",
-    "coffee": "coffee.png",
-    "astronaut": "astronaut.png",
-    "rocket": "rocket.jpg",
+SESSION_PAINTING = "starry_night.jpg"
+# Photographs that packages ship: name to package, file in it, author and licence. All may be shown.
+SHIPPED_PHOTOGRAPHS = {
+    "tower": (
+        "sklearn",
+        "datasets/images/china.jpg",
+        "Daniel Büchele, CC BY 2.0, https://www.flickr.com/photos/danielbuechele/6061409035/",
+    ),
+    "cat": ("skimage", "data/chelsea.png", "Stefan van der Walt, CC0"),
+    "coffee": ("skimage", "data/coffee.png", "Rachel Michetti, CC0"),
+    "astronaut": ("skimage", "data/astronaut.png", "NASA, public domain"),
+    "rocket": ("skimage", "data/rocket.jpg", "SpaceX, public domain"),
+}
+PAINTING_LICENCES = {
+    "The Starry Night": "Vincent van Gogh (1889), public domain",
+    "starry sky": "this project, Apache-2.0",
+    "sunset in dots": "this project, Apache-2.0",
+    "glass": "this project, Apache-2.0",
 }
 
 
@@ -56,7 +69,7 @@ class ImageCollection:
     Attributes:
         photographs: each (height, width, 3), uint8.
         paintings: each (height, width, 3), uint8.
-        source: "real" (the session's two come first), "sample" or "folder" (the reader's own).
+        source: "real" (with the session's painting), "sample" or "folder" (the reader's own).
         card: where they come from.
     """
 
@@ -66,9 +79,17 @@ class ImageCollection:
     card: str
 
     @property
+    def licences(self) -> dict[str, str]:
+        """Author and licence of each image by name; images of the reader's folder have none."""
+        known = {name: licence for name, (_, _, licence) in SHIPPED_PHOTOGRAPHS.items()}
+        known |= PAINTING_LICENCES
+        names = [*self.paintings, *(() if self.source == "folder" else self.photographs)]
+        return {name: known[name] for name in names}
+
+    @property
     def label(self) -> str:
         """Name the images in a few words, for banners and tables."""
-        return source_label("images", self.source, real="the session's two")
+        return source_label("images", self.source, "shipped photographs, The Starry Night")
 
     @property
     def fingerprint(self) -> str:
@@ -109,11 +130,11 @@ def load_digits(train: int | None = None, test: int | None = None) -> Dataset:
 
 
 def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageCollection:
-    """Load photographs and paintings: the session's if they are in the cache, else the sample.
+    """Load photographs and paintings, all of which may be shown.
 
-    The session's two are expected in `pictures` of the cache, as golden_gate.jpg and
-    starry_night.jpg; the sample follows them. The sample has photographs that scikit-image ships
-    and paintings drawn by code.
+    The photographs are those that scikit-learn and scikit-image ship. The first painting is the
+    session's, van Gogh's, if it is in `pictures` of the cache as starry_night.jpg; paintings drawn
+    by code follow it.
 
     Args:
         folder: with images of your own, which then are the photographs; grey, transparent, CMYK and
@@ -122,7 +143,7 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageC
 
     Raises:
         CompanionError: `folder` holds no image that can be read.
-        downloads.Unavailable: `COMPANION_DATA=real` and the session's images are not in the cache,
+        downloads.Unavailable: `COMPANION_DATA=real` and the session's painting is not in the cache,
             or cannot be read.
     """
     if folder is not None:
@@ -131,33 +152,28 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageC
         card = f"images in {settings.display_path(folder)}"
         return ImageCollection(photographs, _paint_sample(max_side), "folder", card)
 
-    paths = [settings.cache_dir() / "pictures" / name for name in SESSION_IMAGES]
+    path = settings.cache_dir() / "pictures" / SESSION_PAINTING
+    photographs = _load_shipped_photographs(max_side)
+    drawn = _paint_sample(max_side)
 
     def load_real():
-        if not all(path.is_file() for path in paths):
+        if not path.is_file():
             raise downloads.Unavailable(
-                f"the session's images are missing: put {' and '.join(SESSION_IMAGES)} into "
-                f"{settings.display_path(paths[0].parent)}."
+                f"the session's painting is missing: put {SESSION_PAINTING} into "
+                f"{settings.display_path(path.parent)}."
             )
         try:
-            photograph, painting = (load_image(path, max_side) for path in paths)
+            painting = load_image(path, max_side)
         except CompanionError as reason:
             raise downloads.Unavailable(str(reason)) from reason
-        return ImageCollection(
-            {"golden gate": photograph} | _load_skimage_photographs(max_side),
-            {"The Starry Night": painting} | _paint_sample(max_side),
-            "real",
-            "the session's photograph and painting",
-        )
+        card = "photographs that packages ship, and the session's painting"
+        return ImageCollection(photographs, {"The Starry Night": painting} | drawn, "real", card)
 
     def load_sample():
-        photographs = _load_skimage_photographs(max_side)
-        card = paintings.PAINTINGS_CARD
-        return ImageCollection(photographs, _paint_sample(max_side), "sample", card)
+        return ImageCollection(photographs, drawn, "sample", paintings.PAINTINGS_CARD)
 
-    # Nearly nobody has these images, so only trouble with them is worth a line.
-    announce = any(path.is_file() for path in paths)
-    return real_or_sample("images", load_real, load_sample, announce=announce)
+    # Nearly nobody has the painting, so only trouble with it is worth a line.
+    return real_or_sample("images", load_real, load_sample, announce=path.is_file())
 
 
 def load_image(path: str | Path, max_side: int = 512) -> np.ndarray:
@@ -272,14 +288,13 @@ def _read_mnist(path: Path) -> dict[str, np.ndarray] | None:
     return arrays if digest.hexdigest() == MNIST_SHA256 else None
 
 
-def _load_skimage_photographs(max_side: int) -> dict[str, np.ndarray]:
-    import skimage
-
-    folder = Path(skimage.__file__).parent / "data"
+def _load_shipped_photographs(max_side: int) -> dict[str, np.ndarray]:
     photographs = {}
-    for name, file in SKIMAGE_PHOTOGRAPHS.items():
-        if (folder / file).is_file():
-            photographs[name] = load_image(folder / file, max_side)
+    for name, (package, file, _) in SHIPPED_PHOTOGRAPHS.items():
+        # Found without importing it: scikit-learn takes seconds.
+        path = Path(importlib.util.find_spec(package).origin).parent / file
+        if path.is_file():
+            photographs[name] = load_image(path, max_side)
     return photographs
 
 
