@@ -312,15 +312,13 @@ WORDS = ["", "[UNK]", START_TOKEN, END_TOKEN, *"abcdefgh"]
 @pytest.fixture
 def generation():
     """Return the functions of notebook 06, with a vocabulary of eight words."""
-    cells = define(
-        "06_text_generation", "language_model", "batches", "writer", "read", "TextGenerator"
-    )
+    cfg = SimpleNamespace(dim=8, dense=16, heads=2, blocks=2, dropout=0.2, length=12, seed=0)
+    names = ("language_model", "batches", "writer", "read", "TextGenerator")
+    cells = define("06_text_generation", *names, cfg=cfg)
     vectorizer = keras.layers.TextVectorization(
         vocabulary=WORDS[2:], standardize=standardize_target, output_sequence_length=13
     )
-    cfg = SimpleNamespace(dim=8, dense=16, heads=2, blocks=2, dropout=0.2, length=12)
     known = {
-        "cfg": cfg,
         "vocabulary": WORDS,
         "vectorizer": vectorizer,
         "HIDDEN": [0, 1, 2],

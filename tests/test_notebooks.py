@@ -84,9 +84,7 @@ def test_takes_the_seed_that_papermill_injects_below_the_set_up_cell(notebook):
     tagged = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert tagged == code(notebook)[:1]
     assert re.search(r"^seed = 0\b", tagged[0].source, re.MULTILINE)
-    source = settings_cell(notebook).source
-    assert re.search(r"\bcfg\.seed\b.* = .*\bseed\b", source)
-    assert "\nkeras.utils.set_random_seed(cfg.seed)\n" in source + "\n"
+    assert takes_the_seed(settings_cell(notebook).source)
     # Nothing else is called `seed`, so the settings cell may be run again.
     for cell in code(notebook)[1:]:
         names = [
@@ -97,6 +95,126 @@ def test_takes_the_seed_that_papermill_injects_below_the_set_up_cell(notebook):
             for target in targets:
                 stored = [name.id for name in ast.walk(target) if isinstance(name, ast.Name)]
                 assert "seed" not in stored, cell.source
+
+
+def takes_the_seed(source):
+    """Say whether a settings cell sets cfg.seed to `seed`, and only then seeds Keras with it."""
+    given = False
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+            targets = target.elts if isinstance(target, ast.Tuple) else [target]
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            for target, value in zip(targets, values, strict=False):
+                if ast.unparse(target) == "cfg.seed":
+                    given = ast.unparse(value) == "seed"
+        if given and ast.unparse(node) == "keras.utils.set_random_seed(cfg.seed)":
+            return True
+    return False
+
+
+@pytest.mark.parametrize(
+    ("source", "taken"),
+    [
+        ("cfg.seed = seed\nkeras.utils.set_random_seed(cfg.seed)", True),
+        ("cfg.units, cfg.seed = 3, seed\nkeras.utils.set_random_seed(cfg.seed)", True),
+        ("cfg.seed = 0  # not = seed\nkeras.utils.set_random_seed(cfg.seed)", False),
+        ("cfg.seed, cfg.units = 3, seed\nkeras.utils.set_random_seed(cfg.seed)", False),
+        ("cfg.seed = seed\nkeras.utils.set_random_seed(0)", False),
+        ("keras.utils.set_random_seed(cfg.seed)\ncfg.seed = seed", False),
+    ],
+)
+def test_knows_a_settings_cell_that_takes_the_seed(source, taken):
+    assert takes_the_seed(source) == taken
+
+
+# Functions that take a seed, with its position where it may come without its name.
+SEED_POSITIONS = {
+    "default_rng": 0,
+    "set_random_seed": 0,
+    "SeedGenerator": 0,
+    "shuffle": 1,
+    "bucket_by_length": 3,
+    "teacher_forcing_batches": 3,
+    "sample": 5,
+}
+NEED_A_SEED = ("default_rng", "set_random_seed")  # without one, every run differs
+
+
+def is_constant(node):
+    """Say whether an expression holds numbers only, such as 0, -1 or [1, 2]; None is no number."""
+    leaves = [leaf for leaf in ast.walk(node) if isinstance(leaf, ast.Constant | ast.Name)]
+    return all(isinstance(leaf, ast.Constant) and leaf.value is not None for leaf in leaves)
+
+
+def constant_seeds(source):
+    """List the expressions of a cell whose random numbers stay the same whatever `seed` is."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        seeds = []
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).split(".")[-1]
+            position = SEED_POSITIONS.get(name, len(node.args))
+            seeds = [word.value for word in node.keywords if word.arg in ("seed", "random_state")]
+            seeds += node.args[position : position + 1]
+            if name in NEED_A_SEED and not seeds:
+                found.append(ast.unparse(node))
+        elif isinstance(node, ast.arguments):
+            names = [*node.posonlyargs, *node.args][::-1]
+            defaults = [*zip(names, node.defaults[::-1], strict=False)]
+            defaults += [*zip(node.kwonlyargs, node.kw_defaults, strict=True)]
+            seeds = [value for name, value in defaults if name.arg == "seed" and value is not None]
+        elif isinstance(node, ast.For | ast.comprehension) and ast.unparse(node.target) == "seed":
+            seeds_in_turn = ast.unparse(node.iter)
+            if not re.search(r"seed\b|SEEDS\b", seeds_in_turn):
+                found.append(seeds_in_turn)
+        found += [ast.unparse(node) for value in seeds if is_constant(value)]
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "np.random.default_rng(0)",
+        "np.random.default_rng()",
+        "np.random.default_rng([1, 2]).normal(size=cfg.units)",
+        "keras.utils.set_random_seed(1)",
+        "keras.initializers.RandomNormal(seed=0)",
+        "PCA(random_state=0)",
+        "dataset.shuffle(len(rows), 0)",
+        "bucket_by_length(tokens, labels, 32, 7)",
+        "decoding.sample(step, state, prompt, END, 20, 0, temperature=cfg.seed)",
+        "def train(name, seed=0, epochs=cfg.epochs): pass",
+        "def train(name, *, seed=0): pass",
+        "runs = [train(name, seed) for seed in range(cfg.seeds)]",
+    ],
+)
+def test_knows_a_constant_seed(source):
+    assert len(constant_seeds(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "np.random.default_rng(cfg.seed)",
+        "np.random.default_rng([cfg.seed, 2])",
+        "keras.utils.set_random_seed(seed)",
+        "dataset.shuffle(len(rows), seed=cfg.seed).batch(1)",
+        "bucket_by_length(tokens, labels, 256)",
+        "decoding.sample(step, state, prompt, END, 20, cfg.seed + 1)",
+        "def train(name, seed=cfg.seed, epochs=1): pass",
+        "def __init__(self, seed=None, **options): pass",
+        "runs = [train(name, seed) for seed in SEEDS[:1]]",
+        "for seed in range(cfg.seed, cfg.seed + 3): pass",
+    ],
+)
+def test_knows_a_seed_that_follows_the_settings(source):
+    assert constant_seeds(source) == []
+
+
+def test_random_numbers_follow_the_seed(notebook):
+    for cell in code(notebook):
+        assert constant_seeds(cell.source) == [], cell.source
 
 
 def test_has_exercises_with_folded_solutions_and_a_recap(notebook):
