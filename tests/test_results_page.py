@@ -1,6 +1,7 @@
 """The results page: what it shows of summaries, claims and evidence, and in which order."""
 
 import json
+import re
 import tomllib
 
 import pytest
@@ -76,6 +77,15 @@ def test_chosen_rows_are_shown_in_words_and_only_shares_in_percent(folder):
         ["a ratio that only looks like a share", "1.5", ""],
         ["in no run yet", "-", ""],
     ]
+
+
+def test_an_answer_is_filled_with_the_numbers_of_the_run(folder):
+    (folder / "rows.toml").write_text(
+        f'{NAME} = [{{ name = "a: b, c", what = "x", percent = true }}]\n'
+        f'[answers]\n{NAME} = "Bigrams have {{a: b, c}} right."\n'
+    )
+    save(folder / "01.json", {"a": {"b, c": 0.5}})
+    assert "\n\nLive, real data: Bigrams have 50.0% right.\n" in results.page()
 
 
 def test_without_chosen_rows_the_first_dozen_is_shown(folder):
@@ -171,7 +181,11 @@ def test_each_chosen_row_is_a_number_of_the_live_run():
     path = settings.ROOT / "docs" / "results" / "rows.toml"
     chosen = tomllib.loads(path.read_text(encoding="utf-8"))
     keys = {"name", "what", "better", "percent", "decimals", "book"}
+    answers = chosen.pop("answers")
+    assert set(answers) == set(chosen)
     for notebook, rows in chosen.items():
+        named = set(re.findall(r"\{(.+?)\}", answers[notebook]))
+        assert named and named <= {row["name"] for row in rows}, notebook
         file = path.parent / f"{notebook}-live-real.json"
         numbers = results.flat(json.loads(file.read_text(encoding="utf-8"))["numbers"])
         missing = [row["name"] for row in rows if row["name"] not in numbers]

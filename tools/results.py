@@ -7,6 +7,7 @@ profile and source of data; the page shows it beside the single run.
 
 import json
 import math
+import re
 import sys
 import tomllib
 from dataclasses import dataclass, field
@@ -288,7 +289,26 @@ def numbers_table(columns: list[Column], rows: list[dict]) -> list[str]:
     return table(head, lines)
 
 
-def section(notebook: str, columns: list[Column], question: str, rows: list[dict]) -> list[str]:
+def fill(template: str, numbers: dict, rows: list[dict]) -> str:
+    """Put a run's numbers into a sentence.
+
+    Args:
+        template: with the names of numbers in braces.
+        numbers: of the run, flattened.
+        rows: of the notebook, as in rows.toml: they say how each of these numbers is written.
+    """
+    formats = {row["name"]: row for row in rows}
+
+    def write(match: re.Match) -> str:
+        row = formats[match[1]]
+        return formatted(numbers.get(match[1]), row.get("percent", False), row.get("decimals"))
+
+    return re.sub(r"\{(.+?)\}", write, template)
+
+
+def section(
+    notebook: str, columns: list[Column], question: str, rows: list[dict], answer: str = ""
+) -> list[str]:
     """Write what the page says about one notebook.
 
     Args:
@@ -296,13 +316,17 @@ def section(notebook: str, columns: list[Column], question: str, rows: list[dict
         columns: what is known about it, the most important first.
         question: that it answers; may be empty.
         rows: of its table, as in rows.toml; may be empty.
+        answer: template of a sentence, as in rows.toml; the headline of the run if it is empty.
     """
     lines = [f"## [{title(notebook)}](../notebooks/{notebook}.ipynb)", ""]
     if question:
         lines += [f"**{question}**", ""]
-    answers = [column for column in columns if column.summary]
-    if answers:
-        lines += [f"{answers[0].label.capitalize()}: {answers[0].summary['headline']}.", ""]
+    first = next((column for column in columns if column.summary), None)
+    if first:
+        sentence = f"{first.summary['headline']}."
+        if answer:
+            sentence = fill(answer, flat(first.summary["numbers"]), rows)
+        lines += [f"{first.label.capitalize()}: {sentence}", ""]
     lines += [*claims_table(columns), "", *numbers_table(columns, rows), ""]
     files = {label: file for column in columns for label, file in column.files.items()}
     links = ", ".join(f"[{label}]({file})" for label, file in files.items())
@@ -313,13 +337,15 @@ def page() -> str:
     """Write the results page, in Markdown; summaries whose notebook is gone are left out."""
     rows_path = SUMMARIES / "rows.toml"
     chosen = tomllib.loads(rows_path.read_text(encoding="utf-8")) if rows_path.is_file() else {}
+    answers = chosen.get("answers", {})
     asked = questions()
     lines = [INTRODUCTION]
     present = {path.stem for path in notebooks()}
     for notebook, columns in sorted(read_columns().items()):
         if notebook in present:
             rows = chosen.get(notebook, [])
-            lines += section(notebook, columns, asked.get(notebook, ""), rows)
+            question = asked.get(notebook, "")
+            lines += section(notebook, columns, question, rows, answers.get(notebook, ""))
     return "\n".join(lines).rstrip() + "\n"
 
 
