@@ -30,6 +30,8 @@ def isolated(monkeypatch, tmp_path):
     monkeypatch.setattr(results._session, "claims", {})
     for name in [name for name in os.environ if name.startswith(("COMPANION_", "WANDB_"))]:
         monkeypatch.delenv(name)
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of `make test`; tests call make too
+        monkeypatch.delenv(name, raising=False)
     for name in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("COMPANION_CACHE", str(tmp_path / "cache"))

@@ -157,12 +157,14 @@ def test_summary(tmp_path, capsys):
     (path,) = (tmp_path / "runs").rglob("summary*")
     summary = json.loads(path.read_text(encoding="utf-8"))
     versions = summary.pop("versions")
+    assert summary.pop("machine") == settings.device_summary()
     assert summary == {
         "notebook": settings.notebook_name(),
         "profile": "live",
         "data": "real",
         "headline": "90.1% vs 50.0%",
         "numbers": {"accuracy": 0.901, "counts": [0, 1]},
+        "claims": [],
     }
     assert versions["python"] == ".".join(str(part) for part in sys.version_info[:3])
 

@@ -75,7 +75,7 @@ def project(tmp_path):
             "PATH": f"{programs}:/usr/bin:/bin",
             "UV_CACHE_DIR": str(tmp_path / "uv"),
             "UV_FIND_LINKS": str(wheels),
-            "UV_NO_INDEX": "1",
+            "UV_OFFLINE": "1",
         }
         command = ["make", f"PYTHON={sys.executable}", target]
         return subprocess.run(
@@ -83,7 +83,7 @@ def project(tmp_path):
         )
 
     def version(at=folder):
-        command = [at / ".venv" / "bin" / "python", "-c", "import toy; print(toy.VERSION)"]
+        command = [at / ".venv" / "bin" / "python", "-Bc", "import toy; print(toy.VERSION)"]
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
     def pip_calls():

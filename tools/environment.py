@@ -38,8 +38,10 @@ def watch(command: list) -> str:
         The last line if it failed, else "".
     """
     width = shutil.get_terminal_size().columns - 1 if sys.stdout.isatty() else 0
-    # Only a Python that is there already: uv would fetch one of its own.
-    variables = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
+    # Only a Python that is there already, where uv would fetch one of its own; and the certificates
+    # of the system, as pip does, a company's among them. The last name is that of older versions.
+    uv_settings = {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
+    variables = os.environ | uv_settings
     last = "no message"
     try:
         process = subprocess.Popen(
