@@ -209,7 +209,7 @@ def main() -> int:
             raise
         signal_number = signal.SIGTERM
     folders = [build_folder(options.profile, seed) for seed in seeds]
-    if options.store:
+    if options.store and len(errors) < len(rows):
         folders = [ROOT / "notebooks"]
     if rows:
         print_table(list(rows.values()), options.profile)
