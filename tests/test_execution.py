@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -258,15 +259,14 @@ def test_the_bar_is_one_line_at_any_width(tmp_path, monkeypatch, columns, runnin
         monkeypatch.setattr(sys, "stderr", terminal)
         progress = parallel.Progress(jobs)
         progress.start(jobs[0])
-        drawn = os.read(reader, 4000).decode()
         progress.start(jobs[1])
         for _ in range(5):  # with a seed there is one cell more
-            drawn += os.read(reader, 4000).decode()
             progress.advance(jobs[0])
-        drawn += os.read(reader, 4000).decode()
         progress.end(jobs[1], execution.Outcome())
-        drawn += os.read(reader, 4000).decode()
         progress.bar.disable = True  # else it is drawn once more when it is deleted
+        drawn = ""
+        while select.select([reader], [], [], 0.3)[0]:  # it arrives in parts
+            drawn += os.read(reader, 4000).decode()
     os.close(reader)
     assert "\n" not in drawn
     draws = [text.rstrip() for text in drawn.split("\r") if text.strip()]
