@@ -95,7 +95,6 @@ prove: $(READY)  ## what dies, hangs or fills up (docs/durability.md), 2 to 3 h;
 		PYTHONPATH=. $(BIN)/python tests/proofs/$$name.py $(ONLY) || failed=1; done; exit $${failed:-0}
 
 lock: $(READY)  ## rewrite requirements.lock from requirements.txt and pyproject.toml
-	@$(BIN)/python -m pip install --quiet uv
 	@echo "# Made by \`make lock\` from pyproject.toml and requirements.txt; what make and CI install." > requirements.lock.new
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11.4 --extra dev --extra site pyproject.toml \
 		--no-header --no-annotate >> requirements.lock.new || { rm requirements.lock.new; exit 1; }

@@ -18,16 +18,10 @@ import nbformat
 
 from tools.execution import ROOT, Kernels, Outcome, build_folder, execute
 from utils import settings
+from utils.settings import num_cores
 
 MEMORY_EACH = 2 * 2**30  # bytes that a notebook may take in the quick profile
 THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
-
-
-def num_cores() -> int:
-    """Count the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def default_at_once(profile: str) -> int:

@@ -193,6 +193,13 @@ def display_path(path: Path | str) -> str:
     return path.as_posix()
 
 
+def num_cores() -> int:
+    """Count the cores that this process may use; a container's quota is unknown."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def device_summary() -> str:
     """Return what the Keras backend computes on, for example "2 CPU cores" or "1 GPU"."""
     import keras
@@ -211,9 +218,7 @@ def device_summary() -> str:
     if accelerators:
         kind = accelerators[0].split(":")[0].upper()
         return f"{len(accelerators)} {kind}{mirrored}"
-    # Fewer than the machine's where this process may use no more; a container's quota is unknown.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} CPU cores{mirrored}"
+    return f"{num_cores()} CPU cores{mirrored}"
 
 
 def nvidia_cards() -> list[str]:
