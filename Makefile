@@ -16,7 +16,7 @@ OFFLINE := HTTP_PROXY=http://127.0.0.1:9 HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY
 POOL := -n 3 --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout=120
 CHOSEN = $(or $(foreach word,$(ONLY),$(wildcard notebooks/$(word)*.ipynb)),$(shell ls -r notebooks/[0-9]*.ipynb))
-TESTING := $(OFFLINE) TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS="$(CURDIR)/build/test" WANDB_MODE=offline
+TESTING := $(OFFLINE) TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 COMPANION_PROFILE=quick COMPANION_DATA=sample COMPANION_RUNS="$$PWD/build/test" WANDB_MODE=offline
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint unit nbval lab data render evidence colab site slides new results map browser bench prove lock clean
@@ -26,9 +26,9 @@ help:  ## list these targets
 
 # A missing or dangling Python, as after an upgrade of the machine's, sets up again.
 $(READY): requirements.lock $(shell test -x $(BIN)/python || echo FORCE)
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' || \
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11 (3.11.4 or newer), 3.12 or 3.13 is needed. Name it: make PYTHON=/path/to/python3.12 ..."; exit 1; }
-	@$(PYTHON) tools/environment.py
+	@"$(PYTHON)" tools/environment.py
 
 FORCE:
 
@@ -52,8 +52,8 @@ nbval: $(READY)
 	@rm -rf build/test
 	@$(TESTING) $(BIN)/python -m pytest $(POOL) $(NBVAL) $(CHOSEN)
 
-lab: $(READY)  ## open JupyterLab in notebooks/
-	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks
+lab: $(READY)  ## open JupyterLab in notebooks/; ARGS="--no-browser --ip=0.0.0.0" are its own options
+	@exec $(BIN)/python -m jupyterlab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
 data: $(READY)  ## download the real data sets into data/cache, checked and resumed
 	@$(BIN)/python -m utils.downloads

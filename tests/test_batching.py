@@ -96,9 +96,32 @@ def test_short_sequences_are_one_bucket():
     assert [ids.tolist() for ids, _ in batches] == [[[1, 0], [2, 2]], [[3, 0]]]
 
 
-def test_an_empty_sequence_is_all_padding():
+def test_an_empty_sequence_is_one_unknown_token():
     ((ids, labels),) = bucket_by_length([[], [2, 2]], [5, 6], 2)
-    assert ids.tolist() == [[0, 0], [2, 2]] and labels.tolist() == [5, 6]
+    assert ids.tolist() == [[1, 0], [2, 2]] and labels.tolist() == [5, 6]
+    ((ids, labels),) = bucket_by_length([[], []], [[], [3]], 2)
+    assert ids.tolist() == [[1], [1]] and labels.tolist() == [[0], [3]]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_empty_sequences_leave_every_loss_and_prediction_finite(as_tokens, seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.choice([0, 0, 1, 5, 60], 90)
+    rows = [rng.integers(1, 20, length).tolist() for length in lengths]
+    inputs = keras.Input((None,), dtype="int64")
+    vectors = keras.layers.Embedding(20, 4, mask_zero=True)(inputs)
+    pooled = keras.layers.GlobalAveragePooling1D()(vectors)  # 0 / 0 where all is padding
+    model = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    model.compile("adam", "mse")
+    batches = bucket_by_length(as_tokens(rows), np.ones(90), 8, seed)
+    ids = np.concatenate([np.pad(ids, ((0, 0), (0, 60 - ids.shape[1]))) for ids, _ in batches])
+    assert sorted(map(tuple, ids)) == sorted(tuple((row or [1]) + [0] * 60)[:60] for row in rows)
+    history = model.fit(batches, epochs=2, shuffle=False, verbose=0)
+    assert np.isfinite(history.history["loss"]).all()
+    predictions = predict_bucketed(model, as_tokens(rows), 8)
+    one_by_one = [model.predict_on_batch(np.array([row or [1]]))[0] for row in rows[:12]]
+    np.testing.assert_allclose(predictions[:12], one_by_one, atol=1e-5)
+    assert np.isfinite(predictions).all()
 
 
 def test_the_longer_of_two_sequences_decides_the_bucket(as_tokens):

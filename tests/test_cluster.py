@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 
@@ -44,6 +45,8 @@ print(seed, os.environ["COMPANION_PROFILE"])
 @pytest.fixture
 def project(bare):
     """A project of two small notebooks, one of which kills its worker once; git tracks the code."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     git = ["git", "-c", "user.name=reader", "-c", "user.email=reader@example.org"]
     for command in (["init", "-q"], ["add", "tools", "utils"], ["commit", "-qm", "tools"]):
         subprocess.run([*git, *command], cwd=bare, check=True)
@@ -138,6 +141,15 @@ def test_what_a_reader_lets_git_ignore_stays_here(project):
 
 
 def test_without_git_hidden_files_stay_here(bare):
+    assert cluster.excluded_patterns(bare, []) == [".?*", "/docs"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_an_archive_inside_another_repository_is_uploaded(bare):
+    """That repository tracks none of its files, and all of them would stay here."""
+    subprocess.run(["git", "init", "-q"], cwd=bare.parent, check=True)
+    assert cluster.excluded_patterns(bare, []) == [".?*", "/docs"]
+    (bare.parent / ".gitignore").write_text("*\n")
     assert cluster.excluded_patterns(bare, []) == [".?*", "/docs"]
 
 

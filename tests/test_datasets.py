@@ -1,15 +1,18 @@
 import hashlib
+import random
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from utils import datasets, downloads
+from utils import datasets, downloads, settings
 from utils.datasets import faces as face_data
 from utils.datasets import images as image_data
+from utils.datasets import text as text_data
 from utils.errors import CompanionError
 from utils.synthetic.sentence_pairs import part_of, tokenize
+from utils.text import leave_out_empty
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +230,114 @@ def test_impossible_counts_of_pairs_are_refused(monkeypatch, count):
         datasets.load_sentence_pairs(train=count)
 
 
+@pytest.mark.parametrize("seed", range(25))
+def test_files_of_pairs_are_read_in_every_form(tmp_path, monkeypatch, capsys, seed):
+    monkeypatch.setattr(text_data, "MIN_FILE_PAIRS", 1)
+    rng = random.Random(seed)
+    alphabets = ("abc ñß'", "אבג ", "我们学习。", "🙂👩\u200d🚀", '!?.,"', "\u2028\x85\x0b\x1ca")
+    expected = set()
+    for number in range(rng.choice([80, 600])):
+        english = f"Sentence {number}" + rng.choice(["", ".", "!"])
+        translation = (
+            "x" + "".join(rng.choices(rng.choice(alphabets), k=rng.randrange(1, 30))) + "y"
+        )
+        expected.add((english, translation))
+    lines = ["\t".join(pair) for pair in sorted(expected)]
+    columns = rng.choice([2, 3])
+    if columns == 3:
+        lines = [f"{line}\tCC-BY 2.0 (France) #{number}" for number, line in enumerate(lines)]
+    odd = rng.sample(
+        ["only one column", "\tno English", "no translation\t ", "a;b"], rng.randrange(3)
+    )
+    for line in [*odd, *["", "  ", "\t"] * rng.randrange(3)]:
+        lines.insert(rng.randrange(len(lines)), line)
+    newline = rng.choice(["\n", "\r\n", "\r"])
+    text = newline.join(lines) + newline * rng.randrange(3)
+    path = tmp_path / "deu.txt"
+    path.write_bytes(text.encode(rng.choice(["utf-8", "utf-8-sig", "utf-16"])))
+
+    pairs = datasets.load_sentence_pairs(file=path)
+    output = capsys.readouterr().out.splitlines()
+    parts = {"train": pairs.train, "validation": pairs.validation, "test": pairs.test}
+    loaded = set()
+    for name, part in parts.items():
+        assert {part_of(english) for english in part.english} == {name}
+        loaded |= set(zip(part.english, part.spanish, strict=True))
+    cleaned = {(english, " ".join(other.splitlines())) for english, other in expected}
+    assert loaded == cleaned and sum(map(len, parts.values())) == len(cleaned)
+    assert pairs.label == "sentence pairs: your file deu.txt" and pairs.language == "deu"
+    if odd:
+        numbers = [lines.index(line) + 1 for line in odd]
+        assert f"{len(odd)} lines without two columns" in output[0]
+        assert output[0].endswith(f"the first of them line {min(numbers)}.")
+    assert output[-1] == (
+        f"{path} holds {len(cleaned)} pairs: {len(pairs.train)} train pairs instead of 80,000, "
+        f"{len(pairs.validation)} validation pairs instead of 10,000, "
+        f"{len(pairs.test)} test pairs instead of 10,000."
+    )
+    assert len(output) == 1 + bool(odd)
+    # The first ones are the same, however many are requested.
+    fewer = datasets.load_sentence_pairs(20, 2, 2, file=str(path), language="German")
+    assert capsys.readouterr().out.count("\n") == bool(odd)
+    assert fewer.language == "German" and "German" in fewer.card
+    assert fewer.train.english == pairs.train.english[:20]
+    assert fewer.test.spanish == pairs.test.spanish[:2]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("deu.txt", None, "deu.txt cannot be read"),
+        (".", None, "is a folder or an archive: name the text file in it"),
+        ("deu-eng.zip", b"PK", "is a folder or an archive: name the text file in it"),
+        ("deu.txt", "Grüße\tLove\n".encode("latin-1"), "deu.txt is not UTF-8 .*: save it as UTF-8"),
+        ("deu.txt", b"", "deu.txt holds 0 pairs .* at least 500 are needed"),
+        ("deu.csv", b"Go.,Geh.\n" * 900, "deu.csv holds 0 pairs .* with a tab between them"),
+        ("deu.txt", b"Go.\tGeh.\n" * 499, "deu.txt holds 499 pairs .* at least 500 are needed"),
+        ("deu.txt", b"Go.\tGeh.\n" * 900, "deu.txt holds 900 pairs, .* no validation and no test"),
+    ],
+)
+def test_files_that_are_no_pairs_are_refused_in_one_line(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CompanionError, match=message) as refused:
+        datasets.load_sentence_pairs(file=path)
+    assert "\n" not in str(refused.value)
+
+
+def test_odd_reviews_are_loaded_one_line_each(tmp_path, monkeypatch, odd_texts):
+    monkeypatch.setattr(text_data, "IMDB_FILES", len(odd_texts))
+    monkeypatch.setattr(text_data, "REVIEW_COUNTS", {"train": 60, "validation": 20, "test": 60})
+    monkeypatch.setenv("COMPANION_DATA", "real")
+    for split in ("train", "test"):
+        for sentiment in ("neg", "pos"):
+            folder = tmp_path / "cache" / "aclImdb" / split / sentiment
+            folder.mkdir(parents=True)
+            for number, text in enumerate(odd_texts):
+                (folder / f"{number}.txt").write_bytes(text.encode("utf-8"))
+    reviews = datasets.load_reviews(60, 20, 60)
+    breaks = set("\0\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
+    expected = {"".join(text.replace("\0", " ").split()) for text in odd_texts}
+    for part in (reviews.train, reviews.validation, reviews.test):
+        assert not breaks & set("".join(part.texts))
+        assert {"".join(text.split()) for text in part.texts} <= expected
+
+
+def test_the_readme_says_how_texts_of_ones_own_become_reviews():
+    readme = (settings.ROOT / "data" / "README.md").read_text(encoding="utf-8")
+    lines = readme.split("**Your own.** Put your texts")[1].split("\n\n")[1].splitlines()
+    code = "\n".join(line.strip() for line in lines)
+    texts = ["good", None, "bad", "...", "fine", "dull"]
+    names = {"datasets": datasets, "leave_out_empty": leave_out_empty, "texts": texts}
+    names["labels"] = [1, 0, 0, 1, 1, 0]
+    exec(code, names)
+    reviews = names["reviews"]
+    assert reviews.label == "reviews: your file mine.csv"
+    assert reviews.train.texts == ["good"] and reviews.train.labels.tolist() == [1]
+    assert reviews.validation.texts == ["fine"] and reviews.test.texts == ["bad", "dull"]
+
+
 @pytest.fixture
 def mnist(tmp_path, monkeypatch):
     """A file packed as MNIST's is, with other images and the hash of those."""
@@ -351,6 +462,31 @@ def test_without_photographs_faces_are_drawn_with_their_attributes(monkeypatch):
         datasets.load_faces(2, 2, size=8)
 
 
+def test_more_faces_than_can_be_drawn_are_a_smaller_part_and_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(face_data, "DRAWN_FACE_COUNTS", {"train": 30, "test": 5})
+    faces = datasets.load_faces(50, 5, size=16, source="sample")
+    assert (len(faces.train), len(faces.test)) == (30, 5)
+    assert capsys.readouterr().out == "faces: the train part has 30 images, not 50.\n"
+    with pytest.raises(CompanionError, match="train=0 requested"):
+        datasets.load_faces(0, 5, size=16, source="sample")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 25])
+def test_a_small_folder_has_a_tenth_for_the_test_or_says_how_many_it_needs(tmp_path, capsys, count):
+    for number in range(count):
+        Image.fromarray(np.full((20, 20, 3), number, "uint8")).save(tmp_path / f"{number}.png")
+    if count == 1:
+        with pytest.raises(CompanionError, match=r"fewer than two images in .*A few hundred"):
+            datasets.load_faces(800, 200, 16, folder=tmp_path)
+        return
+    faces = datasets.load_faces(800, 200, 16, folder=tmp_path)
+    tenth = {2: 1, 3: 1, 25: 3}[count]
+    assert (len(faces.test), len(faces.train)) == (tenth, count - tenth)
+    assert f"the test part has {tenth} images, not 200" in capsys.readouterr().out
+    seen = np.concatenate([part.images[:, 0, 0, 0] for part in (faces.train, faces.test)])
+    assert sorted(seen) == list(range(count))
+
+
 def small_dataset(label=1, pixel=7, name="spam.txt", source="sample"):
     """Return a data set in which one value of each kind can be changed."""
     attributes = {"smile": np.array([0.5, label], "float32")}
@@ -425,6 +561,7 @@ def test_a_fingerprint_ignores_how_an_array_lies_in_memory():
         ("faces", "real", "faces: CelebA (real data)"),
         ("faces", "folder", "faces: your folder"),
         ("flowers", "real", "flowers: real data"),
+        ("reviews", "mine.csv", "reviews: your file mine.csv"),
     ],
 )
 def test_a_label_names_the_data_and_their_source(name, source, label):

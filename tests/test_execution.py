@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -100,8 +101,9 @@ def test_a_cell_that_hangs_is_cut_off_with_the_processes_that_it_started(tmp_pat
 def test_one_kernel_that_dies_while_it_starts_fails_its_notebook_only(bare):
     kernel = bare / "jupyter" / "kernels" / "python3"
     kernel.mkdir(parents=True)
-    starts = f"{sys.executable} -m ipykernel_launcher -f {{connection_file}}"
-    once = f"mkdir '{bare / 'first'}' 2> /dev/null && exit 3; exec {starts}"
+    python, first = shlex.quote(sys.executable), shlex.quote(str(bare / "first"))
+    starts = f"{python} -m ipykernel_launcher -f {{connection_file}}"
+    once = f"mkdir {first} 2> /dev/null && exit 3; exec {starts}"
     spec = {"argv": ["/bin/sh", "-c", once], "display_name": "dies once", "language": "python"}
     (kernel / "kernel.json").write_text(json.dumps(spec))
     for name in ("01_second", "02_first"):

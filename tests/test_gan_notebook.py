@@ -1,8 +1,10 @@
 """What notebook 10 defines: value of the game, losses, training step, penalties, modes, layout."""
 
+import ast
 from types import SimpleNamespace
 
 import keras
+import nbformat
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,16 +12,19 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from tests.test_notebook_code import define
+from utils import settings
+from utils.errors import CompanionError
+from utils.synthetic.faces import ATTRIBUTE_RANGES
 
 RNG = np.random.default_rng(0)
 LINE = np.linspace(-12, 16, 20_001)
 ANGLES = np.arange(8) * np.pi / 4
 RING = 2 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)  # (8, 2)
-CFG = SimpleNamespace(latent=16, seed=0, momentum=0.5, ring_steps=1)
+CFG = SimpleNamespace(latent=16, seed=0, momentum=0.5, ring_steps=1, batch=32)
 GAME_NAMES = ("sigmoid", "value", "divergence", "small", "GAN")
 STEP_NAMES = ("train_discriminator", "train_generator")
 DCGAN_NAMES = ("doublings", "generator", "discriminator", "written", "checkerboard")
-RING_NAMES = ("on_ring", "ring_samples", "diversity", "tiled")
+RING_NAMES = ("on_ring", "ring_samples", "diversity", "tiled", "batches")
 
 
 @pytest.fixture(scope="module")
@@ -304,3 +309,105 @@ def test_the_requested_classes_reach_both_networks(gans, monkeypatch):
     monkeypatch.setattr(keras.random, "normal", lambda shape: tensor(np.ones(shape)))
     first, second = np.array(gan.make(2))[..., 0]
     assert abs(first - second).max() > 1e-3
+
+
+def settings_of(stem):
+    """Return the code that sets a notebook's `cfg`, and the code that refuses what cannot be."""
+    notebook = nbformat.read(settings.ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+    (source,) = [cell.source for cell in notebook.cells if "settings.choose(" in cell.source]
+    chosen = ast.parse(source)
+    refusing = ast.parse("")
+    for node in list(chosen.body):
+        if isinstance(node, ast.Expr):
+            chosen.body.remove(node)
+            if ast.unparse(node.value.func).startswith("settings.require"):
+                refusing.body.append(node)
+    loaders = ("datasets.", "pretrained.", ".resized(")
+    for node in list(chosen.body):
+        if any(loader in ast.unparse(node) for loader in loaders):
+            chosen.body.remove(node)
+    return compile(chosen, stem, "exec"), compile(refusing, stem, "exec")
+
+
+def half(number):
+    return number // 2 if isinstance(number, int) else number / 2
+
+
+CHANGES = {"half": half, "double": lambda number: 2 * number, "one": lambda number: 1}
+
+
+def refusals(stem):
+    """Try every number of a notebook's settings at half, at double and at 1, one at a time.
+
+    Returns:
+        The sentence of each that is refused, by "name change", such as "epochs half".
+    """
+    chosen, refusing = settings_of(stem)
+    namespace = {"settings": settings, "seed": 3, "ATTRIBUTE_RANGES": ATTRIBUTE_RANGES}
+    exec(chosen, namespace)
+    cfg = namespace["cfg"]
+    exec(refusing, namespace)  # what the profile says is possible
+    sentences = {}
+    for name, setting in dict(vars(cfg)).items():
+        numbers = setting if isinstance(setting, tuple) else (setting,)
+        for position, number in enumerate(numbers):
+            if isinstance(number, str):
+                continue
+            for kind, change in CHANGES.items():
+                changed = [*numbers[:position], change(number), *numbers[position + 1 :]]
+                value = tuple(changed) if isinstance(setting, tuple) else changed[0]
+                setattr(cfg, name, value)
+                try:
+                    exec(refusing, namespace)
+                except CompanionError as error:
+                    sentences[f"{name} {kind}"] = str(error)
+        setattr(cfg, name, setting)
+    return sentences
+
+
+GAN_ONES = ("digits", "judged", "size", "latent", "rate", "face_rate", "momentum", "budget")
+
+
+@pytest.mark.parametrize(
+    ("profile", "largest"),
+    [("quick", ()), ("live", ("digits",)), ("full", ("digits", "judged"))],
+)
+def test_impossible_settings_are_refused_where_they_stand(monkeypatch, profile, largest):
+    monkeypatch.setenv("COMPANION_PROFILE", profile)
+    sentences = refusals("10_gan")
+    expected = {f"{name} one" for name in GAN_ONES}
+    expected |= {f"{name} double" for name in (*largest, "decay", "momentum")}
+    assert set(sentences) == expected
+    for tried, sentence in sentences.items():
+        assert f"cfg.{tried.split()[0]}" in sentence and "choose" in sentence
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("count", [1, 2, 22, 117, 1_000])
+def test_small_folders_fill_every_batch_of_an_epoch(gans, count):
+    numbers = np.arange(count)
+    channels = np.stack([numbers % 256, numbers // 256, 0 * numbers], axis=1)
+    images = channels.reshape(count, 1, 1, 3).astype("uint8")
+    steps = 25
+    size = min(32, count)
+    data = gans.batches(images, steps, low=0.0, flip=False)
+    epochs = []
+    for _ in range(2):
+        rows = [np.round(255 * np.array(batch)[:, 0, 0]).astype(int) for batch in data]
+        assert [len(row) for row in rows] == [size] * steps
+        seen = np.concatenate(rows) @ [1, 256, 0]
+        copies = -(-steps * size // count)  # of every image, before the last ones are dropped
+        frequency = np.bincount(seen, minlength=count)
+        assert len(frequency) == count and frequency.max() <= copies
+        assert frequency.sum() == steps * size
+        epochs.append(seen)
+    assert count == 1 or (epochs[0] != epochs[1]).any()
+
+
+def test_a_sheet_of_few_images_is_padded(gans):
+    images = RNG.uniform(size=(13, 4, 4, 3))
+    sheet = gans.tiled(images, 6)
+    assert sheet.shape == (12, 24, 3)
+    np.testing.assert_array_equal(sheet[8:, :4], (255 * images[12]).astype("uint8"))
+    assert not sheet[8:, 4:].any()
+    assert gans.tiled(images[:2], 6).shape == (4, 8, 3)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from tests.test_gan_notebook import refusals, settings_of
 from tests.test_notebook_code import define
+from utils import settings
+from utils.errors import CompanionError
 from utils.models import pretrained
 from utils.models.pretrained import to_batch
 
@@ -234,3 +237,49 @@ def test_both_optimizers_find_the_minimum(style_transfer, optimizer):
     assert log[-1]["squared error"] == pytest.approx(log[-1]["total"])
     seconds = [line["seconds"] for line in log]
     assert seconds == sorted(seconds)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 9])
+def test_the_shortest_way_with_adam_yields_an_image(style_transfer, steps):
+    """Half of one step, as some cells take it, is none."""
+    taken = []
+
+    def loss_and_gradient(images):
+        taken.append(1)
+        return np.float32(1), images * 0 + 1, {"loss": np.float32(1)}
+
+    images = list(style_transfer.adam(loss_and_gradient, random_image(), steps, rate=3))
+    assert len(taken) == max(1, steps)
+    assert images[-1].shape == (20, 24, 3) and images[-1].dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("stem", "refused"),
+    [
+        ("07_deepdream", {"longest one", "scale half"}),
+        ("08_style_transfer", {"size one", "small one"}),
+    ],
+)
+@pytest.mark.parametrize("profile", settings.PROFILES)
+def test_impossible_settings_are_refused_where_they_stand(monkeypatch, profile, stem, refused):
+    monkeypatch.setenv("COMPANION_PROFILE", profile)
+    sentences = refusals(stem)
+    assert set(sentences) == refused
+    for tried, sentence in sentences.items():
+        assert sentence.startswith(f"cfg.{tried.split()[0]} = ") and "choose" in sentence
+
+
+@pytest.mark.parametrize("stem", ["07_deepdream", "08_style_transfer"])
+def test_no_setting_is_left_unchecked(stem):
+    chosen, refusing = settings_of(stem)
+    namespace = {"settings": settings, "seed": 3}
+    exec(chosen, namespace)
+    cfg = namespace["cfg"]
+    for name, number in dict(vars(cfg)).items():
+        if name == "seed":
+            continue
+        for impossible in ("3", -1):
+            setattr(cfg, name, impossible)
+            with pytest.raises(CompanionError, match=f"^cfg.{name} = {impossible!r}: choose"):
+                exec(refusing, namespace)
+        setattr(cfg, name, number)

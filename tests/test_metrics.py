@@ -55,6 +55,30 @@ def test_case_does_not_count_in_either_score():
     assert scores["chrF"] > sacrebleu.corpus_chrf(translations, streams).score
 
 
+def test_in_a_script_without_spaces_a_character_counts_as_a_word():
+    # Seven of eight characters, with 6 bigrams, 5 trigrams and 4 4-grams of which all but the
+    # last ones are in the reference.
+    score = metrics.bleu_chrf(["我们学习中文吗甲"], [["我们学习中文吗乙"]])["BLEU"]
+    assert score == pytest.approx(100 * (7 / 8 * 6 / 7 * 5 / 6 * 4 / 5) ** 0.25)
+    assert metrics.bleu_chrf(["สวัสดีครับ"], [["สวัสดีครับ"]])["BLEU"] == pytest.approx(100)
+
+
+@pytest.mark.tensorflow
+def test_odd_texts_are_scored_and_found(odd_texts):
+    texts = [text[:3_000] for text in odd_texts]
+    scores = metrics.bleu_chrf(texts, [[text] for text in texts])
+    assert scores["BLEU"] == pytest.approx(100) and scores["chrF"] == pytest.approx(100)
+    for text in texts:
+        for other in (text, "", "a b c d"):
+            for score in metrics.bleu_chrf([text], [[other, text[::-1]]]).values():
+                assert 0 <= score <= 100 + 1e-9
+    train = datasets.Pairs(["Go on.", *texts], ["Sigue.", *texts])
+    found = metrics.nearest_translations(train, ["Go on.", "", *texts])
+    assert found[0] == "Sigue." and set(found) <= set(train.spanish)
+    with pytest.raises(ValueError, match="0 translations, 0 rows of references"):
+        metrics.bleu_chrf([], [])
+
+
 def test_bleu_by_length_is_that_of_each_bin():
     translations = ["uno dos tres cuatro"] * 20 + ["cinco seis siete ocho"] * 20 + ["nueve"] * 3
     references = [["uno dos tres cuatro"]] * 20 + [["nada de esto aquí"]] * 20 + [["nueve"]] * 3

@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from utils import decoding, settings
-from utils.errors import CompanionError
 from utils.models import seq2seq, transformer
 from utils.text import END_TOKEN, START_TOKEN, standardize_target
 
@@ -19,9 +18,8 @@ def define(stem: str, *names: str, **known) -> dict:
     """Run the definitions of a notebook's cells that define `names`; return these by name.
 
     The notebook's imports are run too. Any other variable that the definitions use, such as its
-    `cfg`, is passed in as `known`. Keras registrations that replace those of utils are undone.
+    `cfg`, is passed in as `known`.
     """
-    registered = dict(keras.saving.get_custom_objects())
     notebook = nbformat.read(settings.ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
     code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     tree = ast.parse(code_cells[1].source)
@@ -38,7 +36,6 @@ def define(stem: str, *names: str, **known) -> dict:
             definitions = ast.FunctionDef | ast.ClassDef
             tree.body = [node for node in tree.body if isinstance(node, definitions)]
             exec(compile(tree, stem, "exec"), namespace)
-    keras.saving.get_custom_objects().update(registered)
     return {name: namespace[name] for name in names}
 
 
@@ -123,6 +120,50 @@ def test_notebook_05_and_utils_have_the_same_decoder():
     assert config_without_name(theirs) == config_without_name(ours)
 
 
+VECTORS = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
+IDS = np.array([[3, 5, 2, 0, 0], [1, 1, 4, 9, 0]])
+LAYERS = {
+    "02 Double": ({"supports_masking": True}, VECTORS),
+    "03 TransformerEncoder": ({"embed_dim": 8, "dense_dim": 16, "num_heads": 2}, VECTORS),
+    "03 ScaledEmbedding": ({"input_dim": 10, "output_dim": 4}, IDS),
+    "03 PositionalEmbedding": ({"sequence_length": 9, "input_dim": 10, "output_dim": 4}, IDS),
+    "03 sinusoids ScaledEmbedding SinusoidalEmbedding": ({"input_dim": 10, "output_dim": 4}, IDS),
+    "03 TransformerEncoder BatchNormEncoder": (
+        {"embed_dim": 8, "dense_dim": 16, "num_heads": 2, "momentum": 0.9, "told": True},
+        VECTORS,
+    ),
+    "05 LeakyDecoder": ({"size": 8}, VECTORS, VECTORS[:, :3]),
+    "05 TightDecoder": ({"size": 8}, VECTORS, VECTORS[:, :3]),
+    "05 TransformerDecoder": (
+        {"embed_dim": 8, "dense_dim": 16, "num_heads": 2, "dropout": 0.1},
+        VECTORS,
+        VECTORS[:, :3],
+    ),
+    "09 Sampling": ({"seed": 3}, VECTORS, VECTORS),
+}
+OF_UTILS = (transformer.TransformerEncoder, transformer.TransformerDecoder)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_notebooks_are_saved_and_loaded_and_so_are_those_of_utils(name, tmp_path):
+    """Also where both have the same name, as the decoder that notebook 05 builds by hand."""
+    number, *definitions = name.split()
+    (path,) = (settings.ROOT / "notebooks").glob(f"{number}*.ipynb")
+    arguments, *arrays = LAYERS[name]
+    theirs = define(path.stem, *definitions, cfg=SimpleNamespace(length=8))[definitions[-1]]
+    namesakes = [theirs, *(layer for layer in OF_UTILS if layer.__name__ == definitions[-1])]
+    for layer_class in namesakes:
+        inputs = [keras.Input((None, *array.shape[2:]), dtype=array.dtype) for array in arrays]
+        layer = layer_class(**arguments)
+        outputs = layer(inputs) if number == "09" else layer(*inputs)
+        model = keras.Model(inputs, outputs)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        assert type(loaded.layers[-1]) is layer_class
+        assert arguments.items() <= loaded.layers[-1].get_config().items()
+        np.testing.assert_array_equal(loaded(arrays), model(arrays))
+
+
 def randomized(model, seed=0):
     """Set weights with which the model generates varied tokens, the same on any backend."""
     rng = np.random.default_rng(seed)
@@ -193,36 +234,14 @@ def test_notebook_05_attends_to_neither_future_nor_padding(translator, num_paddi
     np.testing.assert_allclose(model.predict(padded, verbose=0)[:, :5], plain, atol=1e-3)
 
 
-@pytest.fixture
-def vectors(tmp_path):
-    path = tmp_path / "glove.txt"
-    path.write_text("the 0.1 0.2\nfilm -1 2.5\n. . . 3 4\n", encoding="utf-8")
-    return path
-
-
-def test_word_vectors_are_read_and_their_coverage_counted(vectors):
-    cells = define("02_sequence_models", "read_vectors", "coverage")
-    embeddings = cells["read_vectors"](vectors, {"film", "the", "zebra", ". . ."})
-    assert {word: row.tolist() for word, row in embeddings.items()} == {
-        "the": pytest.approx([0.1, 0.2]),
-        "film": [-1, 2.5],
-        ". . .": [3, 4],
-    }
-    cells["coverage"].__globals__["vocabulary"] = ["", "[UNK]", "the", "film", "zebra"]
+def test_the_coverage_of_word_vectors_is_counted():
+    coverage = define("02_sequence_models", "coverage")["coverage"]
+    coverage.__globals__["vocabulary"] = ["", "[UNK]", "the", "film", "zebra"]
     # Padding and unknown tokens, however frequent, are not counted.
-    words, text = cells["coverage"](embeddings, np.array([900, 80, 6, 3, 1]))
+    words, text = coverage(
+        {"the": [0.1], "film": [2.5], ". . .": [3]}, np.array([900, 80, 6, 3, 1])
+    )
     assert (words, text) == (pytest.approx(2 / 3), pytest.approx(9 / 10))
-
-
-def test_a_truncated_file_of_word_vectors_is_reported(vectors):
-    vectors.write_text(vectors.read_text() + "dull 0.5", encoding="utf-8")
-    read = define("02_sequence_models", "read_vectors")["read_vectors"]
-    with pytest.raises(
-        CompanionError, match=r"glove.txt, line 4: 1 numbers, not 2. Fetch it again."
-    ):
-        read(vectors, {"the"})
-    vectors.write_bytes(b"")
-    assert read(vectors, {"the"}) == {}
 
 
 TINY = {

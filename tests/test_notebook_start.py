@@ -1,6 +1,7 @@
 """What `notebook.start` and `banner` do about GPUs: none is needed, all are fakes."""
 
 import importlib.metadata
+import os
 import subprocess
 from types import SimpleNamespace
 
@@ -100,6 +101,40 @@ def test_the_list_of_cuda_packages_is_tensorflows_own(monkeypatch):
     assert settings._missing_cuda_packages() == ["nvidia-cudnn-cu12"]
 
 
+@pytest.mark.parametrize(
+    ("capability", "version", "built_for", "named"),
+    [
+        ((12, 0), "3.13.2", ["sm_89", "compute_90"], ["Keras 3.13.2 fails", "newer than this"]),
+        ((12, 0), "3.13.2", ["sm_90", "compute_120"], ["Keras 3.13.2 fails"]),
+        ((12, 0), "3.14.0", ["sm_89", "compute_90"], ["newer than this TensorFlow"]),
+        ((12, 0), "3.14.0", ["sm_120"], []),
+        ((10, 0), "3.13.2", ["sm_100a"], []),
+        ((9, 0), "3.13.2", ["sm_89", "compute_90"], []),
+        ((9, 0), "3.13.2", [], []),
+        (None, "3.13.2", ["compute_90"], []),
+    ],
+)
+def test_a_card_that_is_newer_than_keras_or_tensorflow_is_named(
+    monkeypatch, capsys, capability, version, built_for, named
+):
+    """Colab's G4 has compute capability 12.0; Keras 3.14 mended issue 22406."""
+    gpu = SimpleNamespace(device_type="GPU")
+    details = {"device_name": "NVIDIA RTX PRO 6000", "compute_capability": capability}
+    if capability is None:
+        details = {}
+    build = {"cuda_compute_capabilities": built_for}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [gpu])
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+    monkeypatch.setattr(tf.sysconfig, "get_build_info", lambda: build)
+    monkeypatch.setattr(keras, "__version__", version)
+    notebook.banner()
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == len(named)
+    for line, words in zip(lines, named, strict=True):
+        assert "NVIDIA RTX PRO 6000" in line and words in line
+        assert "CUDA_ERROR_INVALID_HANDLE" in line
+
+
 def test_windows_is_told_about_wsl(monkeypatch, card):
     monkeypatch.setattr(settings.sys, "platform", "win32")
     assert "WSL2" in settings.unused_card_advice()
@@ -122,6 +157,18 @@ def test_start_lets_memory_of_every_gpu_grow_before_it_is_used(monkeypatch):
     monkeypatch.setattr(notebook, "_mirror_models", lambda: (set_for.append("used"), mirror()))
     notebook.start("99_test")
     assert set_for == [("first", True), ("busy", True), ("last", True), "used"]
+
+
+def test_a_python_that_a_cell_starts_shares_the_card_and_rounds_alike(monkeypatch):
+    """As in 01, which compares its own predictions with those of another process."""
+    inherited = ("TF_FORCE_GPU_ALLOW_GROWTH", "NVIDIA_TF32_OVERRIDE")
+    for asked_for, expected in (("1", ("true", None)), ("0", ("true", "0"))):
+        for name in inherited:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("COMPANION_TF32", asked_for)
+        notebook.start("99_test")
+        assert tuple(map(os.environ.get, inherited)) == expected
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def test_tensor_float_32_is_off_unless_asked_for(monkeypatch):
@@ -153,11 +200,18 @@ def model_of(*layers):
     return keras.Model(ids, keras.layers.Dense(1)(x))
 
 
+def attending_to_itself(decoder):
+    return lambda x: decoder(x, x)
+
+
 BLOCKS = {
     "utils, encoder": lambda: transformer.TransformerEncoder(8, 16, 2),
     "utils, decoder": lambda: transformer.TransformerDecoder(8, 16, 2),
     "03": lambda: define("03_transformer_encoder", "TransformerEncoder")["TransformerEncoder"](
         8, 16, 2
+    ),
+    "05": lambda: attending_to_itself(
+        define("05_transformer_translation", "TransformerDecoder")["TransformerDecoder"](8, 16, 2)
     ),
     "GRU": lambda: keras.layers.GRU(8, return_sequences=True),
     "LSTM": lambda: keras.layers.Bidirectional(keras.layers.LSTM(8, return_sequences=True)),

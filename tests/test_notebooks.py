@@ -3,12 +3,15 @@
 import ast
 import base64
 import re
+from unittest.mock import MagicMock
 
 import nbformat
 import pytest
 
 from tools.execution import notebooks
 from utils import settings
+from utils.errors import CompanionError
+from utils.synthetic.faces import ATTRIBUTE_RANGES
 
 PATHS = notebooks()
 RECORDING_ENDS = "01:18:57"
@@ -95,6 +98,47 @@ def test_takes_the_seed_that_papermill_injects_below_the_set_up_cell(notebook):
             for target in targets:
                 stored = [name.id for name in ast.walk(target) if isinstance(name, ast.Name)]
                 assert "seed" not in stored, cell.source
+
+
+def choose_settings(source, **changed):
+    """Run a settings cell up to its last check, with some settings changed before the first one."""
+    statements = ast.parse(source).body
+    checks = [n for n, node in enumerate(statements) if "settings.require" in ast.unparse(node)]
+    imports = ast.Import | ast.ImportFrom
+    before = [node for node in statements[: checks[0]] if not isinstance(node, imports)]
+    names = {"settings": settings, "keras": MagicMock(), "seed": 0}
+    names |= {"ATTRIBUTE_RANGES": ATTRIBUTE_RANGES}  # 09 draws faces
+    for part in (before, statements[checks[0] : checks[-1] + 1]):
+        exec(compile(ast.Module(part, []), "settings", "exec"), names)
+        vars(names["cfg"]).update(changed)
+        changed = {}
+    return names["cfg"]
+
+
+def minima_of(source):
+    """Return the smallest value of each setting that a settings cell has one for."""
+    minima = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "settings.require_at_least":
+            minima |= {word.arg: ast.literal_eval(word.value) for word in node.keywords}
+    return minima
+
+
+@pytest.mark.parametrize("profile", settings.PROFILES)
+def test_settings_that_cannot_be_are_refused_in_their_cell(notebook, monkeypatch, profile):
+    monkeypatch.setenv("COMPANION_PROFILE", profile)
+    source = settings_cell(notebook).source
+    minima = minima_of(source)
+    chosen = vars(choose_settings(source))  # what is stored is possible
+    checks = source[source.index("settings.require") :]
+    free = ("seed", "correlation")  # any number is possible; the second one is a claim's threshold
+    for name, value in chosen.items():
+        if type(value) in (int, float) and name not in free:
+            assert name in minima or f"cfg.{name}" in checks, f"nothing is said about cfg.{name}"
+    for name, smallest in minima.items():
+        for value in (smallest - 1, None, "3"):
+            with pytest.raises(CompanionError, match=rf"^cfg\.{name} = "):
+                choose_settings(source, **{name: value})
 
 
 def takes_the_seed(source):
@@ -217,6 +261,249 @@ def test_random_numbers_follow_the_seed(notebook):
         assert constant_seeds(cell.source) == [], cell.source
 
 
+# A cell gives the same when it is executed again if it changes nothing that it reads, and draws
+# from generators that it has made or seeded itself.
+CHANGES_ITS_OBJECT = ("append", "add", "clear", "extend", "insert", "pop", "remove", "update")
+MODULES = {"keras", "np", "ops", "plt", "tf"}  # `np.sort` changes nothing
+MAKES_A_GENERATOR = {"default_rng", "RandomState", "Random", "SeedGenerator", "from_seed"}
+# Layers draw from the global seed when they are made, even if their weights follow later.
+DRAWS = re.compile(
+    r"keras\.layers\.\w*(Attention|Cell|Conv|Dense|Dropout|Embedding|GRU|LSTM|RNN)\w*"
+    r"|keras\.random\.[a-z]\w*|keras\.initializers\.\w*(Normal|Uniform|Orthogonal)"
+    r"|transformer\.\w+|seq2seq\.build_\w+"
+)
+FUNCTIONS = (ast.FunctionDef, ast.Lambda, ast.ClassDef)
+
+
+class CellNames(ast.NodeVisitor):
+    """Go through a cell in the order of execution, without the bodies of functions.
+
+    `read` are the names that it takes from other cells, `changed` those that it changes after it
+    has read them, and `unseeded` the calls that draw from the global seed before the cell sets it.
+    """
+
+    def __init__(self, source, builders=()):
+        self.builders = set(builders)
+        self.bound = set()
+        self.read = set()
+        self.changed = []
+        self.unseeded = []
+        self.seeded = False
+        self.visit(ast.parse(source))
+
+    def visit_Name(self, node):
+        if not isinstance(node.ctx, ast.Load):
+            if node.id in self.read:
+                self.changed.append(node.id)
+            self.bound.add(node.id)
+        elif node.id not in self.bound:
+            self.read.add(node.id)
+
+    def visit_Assign(self, node):
+        self.visit(node.value)
+        for target in node.targets:
+            self.store(target)
+
+    def visit_AugAssign(self, node):
+        self.visit(node.value)
+        name = root_name(node.target)
+        if name not in self.bound:
+            self.changed.append(name)
+
+    def visit_For(self, node):
+        for part in (node.iter, node.target, *node.body, *node.orelse):
+            self.visit(part)
+
+    def store(self, target):
+        """Store a value; into an attribute or an item only if the cell has not read its object."""
+        read = self.read - self.bound
+        for part in target.elts if isinstance(target, ast.Tuple | ast.List) else [target]:
+            name = root_name(part)
+            if not isinstance(part, ast.Name) and name in read:
+                self.changed.append(name)
+            self.visit(part)
+
+    def visit_comprehension_expression(self, node):
+        outside = set(self.bound)
+        for generator in node.generators:
+            self.visit(generator.iter)
+            self.bound |= {n.id for n in ast.walk(generator.target) if isinstance(n, ast.Name)}
+            for condition in generator.ifs:
+                self.visit(condition)
+        for part in ("key", "value", "elt"):
+            if hasattr(node, part):
+                self.visit(getattr(node, part))
+        self.bound = outside
+
+    visit_ListComp = visit_comprehension_expression
+    visit_SetComp = visit_comprehension_expression
+    visit_DictComp = visit_comprehension_expression
+    visit_GeneratorExp = visit_comprehension_expression
+
+    def visit_FunctionDef(self, node):
+        self.bound.add(node.name)
+        for default in [*node.args.defaults, *node.args.kw_defaults]:
+            if default is not None:
+                self.visit(default)
+
+    def visit_ClassDef(self, node):
+        self.bound.add(node.name)
+
+    def visit_Lambda(self, node):
+        pass
+
+    def visit_alias(self, node):
+        self.bound.add((node.asname or node.name).split(".")[0])
+
+    def visit_Call(self, node):
+        self.generic_visit(node)
+        function = ast.unparse(node.func)
+        if function == "keras.utils.set_random_seed":
+            self.seeded = True
+        elif not self.seeded and draws(node, self.builders):
+            self.unseeded.append(function)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in CHANGES_ITS_OBJECT:
+            name = root_name(node.func)
+            if name is not None and name not in self.bound | MODULES:
+                self.changed.append(name)
+
+
+def root_name(node):
+    """Return the variable of an expression such as `cfg.units`, `rows[0]`, `rows[0].append`."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Starred):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def draws(call, builders):
+    """Say whether a call makes a layer, or calls a function of the notebook that does."""
+    if any(word.arg == "seed" for word in call.keywords):
+        return False
+    return makes_a_layer(call.func, builders)
+
+
+def makes_a_layer(function, builders):
+    name = ast.unparse(function)
+    return bool(DRAWS.fullmatch(name)) or name in builders
+
+
+def builders_of(sources):
+    """Name the notebook's functions and classes that make layers and do not set the seed."""
+    definitions = {}
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                definitions[node.name] = node
+    builders = set()
+    for _ in definitions:  # a builder may call another one
+        for name, node in definitions.items():
+            calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
+            bases = [makes_a_layer(base, builders) for base in getattr(node, "bases", [])]
+            seeds = "set_random_seed(" in ast.unparse(node)
+            if not seeds and any(bases + [draws(call, builders) for call in calls]):
+                builders.add(name)
+    return builders
+
+
+def free_names(function):
+    """Return the names that a function takes from outside."""
+    nodes = [*ast.walk(function)]
+    names = [node for node in nodes if isinstance(node, ast.Name)]
+    own = {name.id for name in names if not isinstance(name.ctx, ast.Load)}
+    own |= {node.arg for node in nodes if isinstance(node, ast.arg)}
+    return {name.id for name in names} - own
+
+
+def shared_generators(sources):
+    """Name the random generators that another cell, or a function, uses than the cell of theirs."""
+    generators = set()
+    for source in sources:
+        assignments = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+        for node in assignments:
+            function = ast.unparse(getattr(node.value, "func", node.value))
+            if function.split(".")[-1] in MAKES_A_GENERATOR:
+                generators |= {root_name(target) for target in node.targets}
+    shared = []
+    for source in sources:
+        functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, FUNCTIONS)]
+        used = CellNames(source).read.union(*map(free_names, functions))
+        shared += sorted(used & generators)
+    return shared
+
+
+@pytest.mark.parametrize(
+    ("source", "changed"),
+    [
+        ("pairs = filter_pairs(pairs, 3)", ["pairs"]),
+        ("total += 1", ["total"]),
+        ("runs |= {name: train(name) for name in names}", ["runs"]),
+        ("for row in rows:\n    best = max(best, row)", ["best"]),
+        ("print(rows)\nrows = rows[:3]", ["rows"]),
+        ("tables['a'] += 1", ["tables"]),
+        ("scores['GRU'] = score(scores)", ["scores"]),
+        ("cfg.units = 2 * cfg.units", ["cfg"]),
+        ("rows.append(3)", ["rows"]),
+        ("a, pairs = 1, pairs[1:]", ["pairs"]),
+        ("GAN.play, GAN.train = play, train", []),
+        ("rows = [1]\nrows.append(2)\nrows += [3]\nrows = rows[1:]", []),
+        ("scores['GRU'] = score(model)", []),
+        ("short = [word for word in words if word]\nword = 3", []),
+        ("def f(x):\n    total = x\n    total += 1\n    return total", []),
+        ("for count in (1, 2):\n    text = str(count)\n    text += '!'", []),
+        ("import numpy as np\nx = np.ones(3)\nx *= 2", []),
+    ],
+)
+def test_knows_a_cell_that_changes_what_it_reads(source, changed):
+    assert CellNames(source).changed == changed
+
+
+@pytest.mark.parametrize(
+    ("sources", "shared"),
+    [
+        (["rng = np.random.default_rng(0)", "x = rng.normal()"], ["rng"]),
+        (["rng = np.random.default_rng(0)\ndef draw():\n    return rng.normal()"], ["rng"]),
+        (["rng = np.random.default_rng(0)\nx = rng.normal()", "rng = f(1)\nrng.normal()"], []),
+        (["rng = np.random.default_rng(0)\ndef draw(rng):\n    return rng.normal()"], []),
+    ],
+)
+def test_knows_a_generator_that_cells_share(sources, shared):
+    assert shared_generators(sources) == shared
+
+
+@pytest.mark.parametrize(
+    ("source", "unseeded"),
+    [
+        ("layer = keras.layers.Dense(3)", ["keras.layers.Dense"]),
+        ("result = train('a', keras.layers.LSTM(3))", ["keras.layers.LSTM"]),
+        ("model = network(3)\nkeras.utils.set_random_seed(cfg.seed)", ["network"]),
+        ("noise = keras.random.normal((3,))", ["keras.random.normal"]),
+        ("keras.utils.set_random_seed(cfg.seed)\nmodel = network(keras.layers.GRU(2))", []),
+        ("noise = keras.random.normal((3,), seed=cfg.seed)", []),
+        ("make = lambda: keras.layers.Dense(3)", []),
+        ("layer = Scaled(3)", ["Scaled"]),
+        ("layer = keras.layers.TextVectorization(3)", []),
+    ],
+)
+def test_knows_a_cell_that_draws_from_a_seed_set_elsewhere(source, unseeded):
+    sources = [
+        "def dense():\n    return keras.layers.Dense(2)",
+        "def network(layer):\n    return keras.Model(layer, dense())",
+        "def train(layer):\n    keras.utils.set_random_seed(0)\n    return network(layer)",
+        "class Scaled(keras.layers.Embedding):\n    pass",
+    ]
+    assert CellNames(source, builders_of(sources)).unseeded == unseeded
+
+
+def test_every_cell_may_run_twice(notebook):
+    sources = [cell.source for cell in code(notebook)]
+    builders = builders_of(sources)
+    for source in sources:
+        cell = CellNames(source, builders)
+        assert cell.changed == [], f"changes what it has read:\n{source}"
+        assert cell.unseeded == [], f"draws before it calls set_random_seed:\n{source}"
+    assert shared_generators(sources) == []
+
+
 def test_has_exercises_with_folded_solutions_and_a_recap(notebook):
     headings = re.findall(r"^## (.+)$", prose(notebook), re.MULTILINE)
     assert any("Exercises" in heading for heading in headings)
@@ -312,7 +599,9 @@ def test_size(path):
 def test_cells_are_short_and_parse(notebook):
     for cell in code(notebook):
         ast.parse(cell.source)
-        assert len(cell.source.splitlines()) <= 32, cell.source
+        # The settings cell holds the imports too, and says which settings are possible.
+        limit = 48 if "settings.choose(" in cell.source else 32
+        assert len(cell.source.splitlines()) <= limit, cell.source
 
 
 def test_code_stays_quiet_for_nbval(notebook):
@@ -324,3 +613,61 @@ def test_code_stays_quiet_for_nbval(notebook):
 def test_cell_ids_are_unique(notebook):
     ids = [cell.id for cell in notebook.cells]
     assert len(set(ids)) == len(ids)
+
+
+def registered_names(source):
+    """List what a source registers with Keras for loading, such as "notebook05>Decoder"."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        for decorator in getattr(node, "decorator_list", []):
+            if "register_keras_serializable" in ast.unparse(decorator):
+                given = {"package": "Custom", "name": node.name}
+                for argument, value in zip(given, decorator.args, strict=False):
+                    given[argument] = value.value
+                for word in decorator.keywords:
+                    given[word.arg] = word.value.value
+                found.append(f"{given['package']}>{given['name']}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ('@keras.saving.register_keras_serializable("a")\nclass B: pass', ["a>B"]),
+        ('@register_keras_serializable(name="c", package="a")\ndef b(): pass', ["a>c"]),
+        ("@keras.saving.register_keras_serializable()\ndef b(): pass", ["Custom>b"]),
+        ("@cache\ndef b(): pass", []),
+    ],
+)
+def test_knows_what_is_registered(source, names):
+    assert registered_names(source) == names
+
+
+def test_what_is_registered_replaces_nothing_of_utils_or_of_another_notebook():
+    """A later class of the same name would be built when a model of the earlier one is loaded."""
+    sources = [path.read_text(encoding="utf-8") for path in settings.ROOT.glob("utils/**/*.py")]
+    names = [name for source in sources for name in registered_names(source)]
+    assert len(names) >= 5
+    for path in PATHS:
+        cells = code(nbformat.read(path, as_version=4))
+        own = [name for cell in cells for name in registered_names(cell.source)]
+        assert {name.split(">")[0] for name in own} <= {f"notebook{path.stem[:2]}"}, path.stem
+        names += own
+    assert len(names) >= 14
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_every_layer_is_registered_and_no_class_is_defined_twice(notebook):
+    """Else a model that holds one could be saved, and not be loaded again."""
+    classes = []
+    for cell in code(notebook):
+        classes += [node for node in ast.parse(cell.source).body if isinstance(node, ast.ClassDef)]
+    names = [node.name for node in classes]
+    assert sorted(set(names)) == sorted(names)
+    layers = set()
+    for node in classes:
+        bases = [ast.unparse(base) for base in node.bases]
+        if any(base.startswith("keras.layers.") or base in layers for base in bases):
+            layers.add(node.name)
+            decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
+            assert any("register_keras_serializable" in text for text in decorators), node.name

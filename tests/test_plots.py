@@ -1,5 +1,6 @@
 import base64
 import io
+import warnings
 
 import matplotlib
 import numpy as np
@@ -42,6 +43,21 @@ def test_a_figure_carries_its_alt_text_and_is_closed(outputs):
     assert metadata == {"image/png": {"alt": ALT}} and ALT in data["text/plain"]
     assert opened(data, "image/png").width >= 800
     assert plt.get_fignums() == []
+
+
+def test_characters_that_no_font_has_cost_one_line(outputs, capsys, recwarn):
+    figure, axes = plt.subplots()
+    axes.set_title("中文")
+    plots.show_figure(figure, ALT)
+    assert capsys.readouterr().out == (
+        "No font of this computer has some characters of the next figure: boxes instead.\n"
+    )
+    assert len(recwarn) == 0 and len(outputs) == 1
+    figure, axes = plt.subplots()
+    figure.savefig = lambda *args, **kwargs: warnings.warn("something else", stacklevel=1)
+    plots.show_figure(figure, ALT)
+    assert [str(warning.message) for warning in recwarn] == ["something else"]
+    assert capsys.readouterr().out == ""
 
 
 def test_a_figure_without_alt_text_is_refused(outputs):
@@ -199,12 +215,28 @@ def test_table_escapes_text_and_aligns_numbers(outputs):
     assert [data["text/html"].count(f"text-align: {side}") for side in ("left", "right")] == [3, 3]
 
 
+def test_a_table_without_rows_says_so(outputs, capsys):
+    plots.show_table([])
+    assert capsys.readouterr().out == "Nothing to show: the table has no rows.\n"
+    assert outputs == []
+
+
 def test_images_of_a_grid_are_in_reading_order():
     images = np.arange(6)[:, None, None, None] * np.ones((1, 2, 3, 1))
     expected = np.kron([[0, 1, 2], [3, 4, 5]], np.ones((2, 3)))
     np.testing.assert_array_equal(plots.image_grid(images, 3)[..., 0], expected)
     colours = np.arange(4 * 2 * 3 * 3).reshape(4, 2, 3, 3)
     np.testing.assert_array_equal(plots.image_grid(colours, 2)[2:, 3:], colours[3])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 6, 7, 13])
+def test_a_grid_that_is_not_full_holds_every_image_once(count):
+    images = np.arange(1, count + 1)[:, None, None, None] * np.ones((1, 2, 3, 1))
+    grid = plots.image_grid(images, 6)[..., 0]
+    numbers = grid[::2, ::3].ravel()
+    np.testing.assert_array_equal(grid, np.kron(grid[::2, ::3], np.ones((2, 3))))
+    np.testing.assert_array_equal(numbers[:count], np.arange(1, count + 1))
+    assert not numbers[count:].any() and len(numbers) - count < 6
 
 
 def plain_images(count, height=20, width=30):
@@ -230,6 +262,12 @@ def test_images_are_shown_in_order_also_where_the_last_row_is_not_full(
     assert [axes.get_title(loc="left") for axes in used] == list(images)
     for axes, image in zip(used, images.values(), strict=True):
         np.testing.assert_array_equal(axes.images[0].get_array(), image)
+
+
+def test_names_of_images_are_drawn_as_they_are(outputs):
+    """Between two dollar signs matplotlib reads mathematics, and raises if it is none."""
+    plots.show_images({"cost $5_{ and $6": np.zeros((20, 30, 3), "uint8")}, ALT)
+    assert len(outputs) == 1
 
 
 def test_panels_have_the_shape_of_the_images(drawn):

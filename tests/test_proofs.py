@@ -1,9 +1,11 @@
 """What the proofs of `tests/proofs` count as a loss."""
 
+import textwrap
+
 import nbformat
 import pytest
 
-from tests.proofs import common, devices, kills, network
+from tests.proofs import common, devices, kills, network, repeats
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,63 @@ def test_of_an_archive_with_a_member_the_hash_is_of_the_member(monkeypatch, tmp_
             else:
                 with pytest.raises(network.downloads.Unavailable, match="wrong sha256"):
                     network.downloads.locate("spa_eng")
+
+
+TRAINED = ["Epoch 1/1", "38/38 - <time> - loss: 0.61", "words: 75.8% right"]
+LOADED = ["words: trained before (1 epochs, <time>, <time>), loaded from <runs>/words.npz"]
+
+
+@pytest.mark.parametrize(
+    ("plain", "first", "second", "changed"),
+    [
+        (["BLEU 2.0"], ["BLEU 2.0"], ["BLEU 2.0"], []),
+        (["BLEU 2.0"], ["BLEU 2.0"], ["BLEU 2.2"], ["BLEU 2.2"]),
+        (["BLEU 2.0"], ["BLEU 2.2"], ["BLEU 2.2"], ["BLEU 2.2", "BLEU 2.2"]),
+        (["BLEU 2.0"], ["BLEU 2.0"], [], ["BLEU 2.0"]),
+        (["BLEU 2.0"], ["BLEU 2.0"], ["BLEU 2.0", "chrF 3"], ["chrF 3"]),
+        (TRAINED, TRAINED, LOADED + TRAINED[2:], []),
+        (TRAINED, TRAINED, [*LOADED, "words: 75.9% right"], ["words: 75.9% right"]),
+        (TRAINED, TRAINED, TRAINED[2:], ["words: 75.8% right", *TRAINED[1:]]),
+    ],
+)
+def test_a_cell_that_prints_something_else_the_second_time_is_a_loss(plain, first, second, changed):
+    assert repeats.changed_lines(plain, first, second) == changed
+
+
+NUMBERS_BY_CELL = """
+    import json, os
+    from pathlib import Path
+    rows = [3, 4]
+    ---
+    {change}
+    print(len(rows), "rows")
+    ---
+    folder = Path(os.environ["COMPANION_RUNS"]) / "99_changes"
+    folder.mkdir(exist_ok=True)
+    claim = {{"statement": "Few", "holds": len(rows) < 2, "details": f"{{len(rows)}} rows"}}
+    summary = {{"numbers": {{"rows": len(rows)}}, "claims": [claim]}}
+    text = json.dumps(summary)
+    (folder / "summary.json").write_text(text)
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "lost"),
+    [
+        ("some = rows[1:]", "nothing"),
+        ("rows = rows[1:]", "cell 2: '0 rows'; number 'claim: Few'; number 'rows'"),
+    ],
+)
+def test_a_cell_that_changes_what_it_reads_is_a_loss(monkeypatch, tmp_path, change, lost):
+    sources = textwrap.dedent(NUMBERS_BY_CELL.format(change=change)).split("---")
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in sources]
+    path = tmp_path / "99_changes.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    monkeypatch.setattr(common, "notebook", lambda number: path)
+    monkeypatch.setattr(common, "WORK", tmp_path)
+    repeats.once.cache_clear()
+    assert repeats.twice("99")["lost"] == lost
+    repeats.once.cache_clear()
 
 
 def test_numbers_on_two_devices_may_differ_by_the_tolerance_only():

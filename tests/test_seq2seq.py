@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from utils import decoding
+from utils import datasets, decoding
 from utils.models import seq2seq
+from utils.text import adapt_vectorizers
 
 SOURCE = tf.ragged.constant([[5, 6, 7], [4], [9, 8, 3, 3, 12], [2, 2]], dtype="int64")
 START_ID = 2
@@ -157,3 +158,27 @@ def test_a_source_without_tokens_has_no_translation(gru):
     translations = seq2seq.translate(with_empty, init_state, step, VOCABULARY)
     assert all(expected) and translations == [expected[0], "", expected[1], ""]
     assert seq2seq.translate(ragged([[], []]), init_state, step, VOCABULARY) == ["", ""]
+
+
+@pytest.mark.tensorflow
+def test_odd_texts_are_translated(odd_texts):
+    keras.utils.set_random_seed(0)
+    texts = [text[:11] for text in odd_texts]
+    pairs = datasets.Pairs(texts, texts)
+    source_vectorizer, target_vectorizer = adapt_vectorizers(pairs, 200)
+    vocabulary = target_vectorizer.get_vocabulary()
+    model = seq2seq.build_gru_seq2seq(
+        source_vectorizer.vocabulary_size(), len(vocabulary), 4, 4, 0.0
+    )
+    ids = source_vectorizer(pairs.english)
+    decode_fns = seq2seq.gru_decode_fns(model)
+    translations = seq2seq.translate(ids, *decode_fns, vocabulary, max_new_tokens=3)
+    assert len(translations) == len(texts)
+    lengths = ids.row_lengths().numpy()
+    assert 0 in lengths
+    assert all(text == "" for text, length in zip(translations, lengths, strict=True) if not length)
+    assert any(translations)
+    for inputs, _, weights in seq2seq.teacher_forcing_batches(
+        ids, target_vectorizer(pairs.spanish), batch_size=64
+    ):
+        assert np.isfinite(model(inputs)).all() and weights.any(axis=1).all()

@@ -33,6 +33,27 @@ def test_a_setting_that_a_profile_lacks_is_named():
         settings.choose(quick={}, live={"units": 2}, full={"units": 3})
 
 
+def test_a_setting_that_cannot_be_is_refused_with_its_sentence():
+    settings.require(True, "never shown")
+    with pytest.raises(CompanionError, match=r"^cfg.units = 7 is odd: choose an even number\.$"):
+        settings.require(False, "cfg.units = 7 is odd: choose an even number.")
+
+
+@pytest.mark.parametrize("value", [0, -3, 2.0, 1.5, "4", None, float("nan")])
+def test_a_setting_below_its_minimum_or_no_integer_is_named(value):
+    cfg = SimpleNamespace(steps=value, rate=0.5)
+    with pytest.raises(CompanionError, match=r"^cfg.steps = .*: choose an integer of 1 or more\.$"):
+        settings.require_at_least(cfg, rate=0.0, steps=1)
+
+
+def test_settings_at_their_minimum_are_accepted():
+    cfg = SimpleNamespace(steps=1, size=np.int64(32), rate=np.float32(0.5), weight=0)
+    settings.require_at_least(cfg, steps=1, size=32, rate=0.5, weight=0.0)
+    cfg.rate = float("nan")
+    with pytest.raises(CompanionError, match=r"^cfg.rate = nan: choose a number of 0.0 or more\.$"):
+        settings.require_at_least(cfg, rate=0.0)
+
+
 def test_a_companion_error_is_its_message_in_a_notebook(monkeypatch, tmp_path, capsys):
     from IPython.core.interactiveshell import InteractiveShell
 

@@ -14,6 +14,8 @@ import pytest
 from utils import settings
 
 UV = settings.ROOT / ".venv" / "bin" / "uv"
+# With what make and shells split or expand, apart from the colon, which no list of paths can hold.
+ODD_NAME = 'a b (é) o\'x $HOME "y" #1 50%'
 UV_FAILS = "#!/bin/sh\necho 'error: too old'\nexit 2\n"
 UV_IS_CALLED = '#!/bin/sh\ntouch "$(dirname "$0")/called"\n'
 
@@ -51,7 +53,7 @@ def project(tmp_path):
 
     `make` sets it up with uv, which finds packages in the folder `wheels` alone; pip is a fake.
     """
-    folder = tmp_path / "a b é"
+    folder = tmp_path / ODD_NAME
     (folder / "tools").mkdir(parents=True)
     shutil.copy(settings.ROOT / "Makefile", folder)
     shutil.copy(settings.ROOT / "tools" / "environment.py", folder / "tools")
@@ -70,6 +72,9 @@ def project(tmp_path):
     if UV.is_file():
         (programs / "uv").symlink_to(UV)
 
+    python = tmp_path / "python (3)"
+    python.symlink_to(sys.executable)
+
     def make(target=".venv/ready", at=folder, **variables):
         own = {
             "PATH": f"{programs}:/usr/bin:/bin",
@@ -77,7 +82,7 @@ def project(tmp_path):
             "UV_FIND_LINKS": str(wheels),
             "UV_OFFLINE": "1",
         }
-        command = ["make", f"PYTHON={sys.executable}", target]
+        command = ["make", f"PYTHON={python}", target]
         return subprocess.run(
             command, cwd=at, env=os.environ | own | variables, capture_output=True, text=True
         )
@@ -198,9 +203,10 @@ def test_a_linked_environment_is_used_and_never_changed(project):
     assert {path.name for path, _ in changed} == {"bin"}  # by this test
 
 
-def test_every_target_runs_in_a_folder_with_a_space_and_an_accent(tmp_path):
-    """What the targets call runs in such a folder too: the fixture `bare` copies it to one."""
-    folder = tmp_path / "a b é"
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with the Makefile, whose Python and uv only note how they are called."""
+    folder = tmp_path / ODD_NAME
     programs = folder / ".venv" / "bin"
     programs.mkdir(parents=True)
     shutil.copy(settings.ROOT / "Makefile", folder)
@@ -211,6 +217,11 @@ def test_every_target_runs_in_a_folder_with_a_space_and_an_accent(tmp_path):
         (programs / name).write_text(f'#!/bin/sh\necho "$COMPANION_RUNS|$*" >> {name}.log\n')
         (programs / name).chmod(0o755)
     (folder / ".venv" / "ready").touch()
+    return folder
+
+
+def test_every_target_runs_in_a_folder_with_an_odd_name(folder):
+    """What the targets call runs in such a folder too: the fixture `bare` copies it to one."""
     makefile = (folder / "Makefile").read_text()
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
     targets.remove("clean")
@@ -222,6 +233,22 @@ def test_every_target_runs_in_a_folder_with_a_space_and_an_accent(tmp_path):
     assert len(calls) >= len(targets) - 1  # `help` calls none, `test` three
     runs = [runs for runs, arguments in calls if "-m pytest" in arguments]
     assert len(runs) >= 3 and set(runs) == {str(folder / "build" / "test")}
+    cleaned = subprocess.run(["make", "clean"], cwd=folder, capture_output=True, text=True)
+    assert cleaned.returncode == 0 and not (folder / ".venv").exists()
+
+
+@pytest.mark.parametrize(("user", "allowed"), [("0", " --allow-root"), ("1000", "")])
+def test_make_lab_takes_options_and_starts_as_root_too(folder, user, allowed):
+    """In a container everyone is root, and only with options can a browser outside reach it."""
+    programs = folder.parent / "programs"
+    programs.mkdir()
+    (programs / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (programs / "id").chmod(0o755)
+    options = "--no-browser --ip=0.0.0.0"
+    environment = os.environ | {"PATH": f"{programs}:/usr/bin:/bin"}
+    subprocess.run(["make", "lab", f"ARGS={options}"], cwd=folder, env=environment, check=True)
+    (call,) = (folder / "python.log").read_text().splitlines()
+    assert call.split("|")[1] == f"-m jupyterlab --notebook-dir=notebooks{allowed} {options}"
 
 
 @pytest.mark.parametrize("name", ["Makefile", "README.md", ".ci/run", ".github/workflows/test.yml"])
@@ -230,3 +257,23 @@ def test_no_command_needs_the_folder_in_which_it_was_installed(name):
     text = (settings.ROOT / name).read_text()
     programs = set(re.findall(r"(?:\$\(BIN\)|\.venv/bin)/([\w-]+)", text))
     assert programs <= {"python", "uv"}  # uv is a program of its own, not a script
+
+
+def test_make_lint_reads_nothing_that_was_built_where_there_is_no_git(tmp_path):
+    """In a repository .gitignore says what ruff leaves out; an archive from GitHub is none."""
+    ignored = (settings.ROOT / ".gitignore").read_text().split()
+    folders = {line.strip("/") for line in ignored if line.endswith("/") and "*" not in line} - {
+        "__pycache__"
+    }
+    assert {"build", "runs", "data/cache"} <= folders
+    for folder in [*folders, "tools", "data/lexicon", "notebooks"]:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "code.py").touch()
+    for name in ("pyproject.toml", "notebooks/ruff.toml"):
+        shutil.copy(settings.ROOT / name, tmp_path / name)
+    command = [sys.executable, "-m", "ruff", "check", "--show-files", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    linted = {
+        os.path.relpath(line, tmp_path) for line in done.stdout.split("\n") if "code.py" in line
+    }
+    assert linted == {"tools/code.py", "data/lexicon/code.py", "notebooks/code.py"}

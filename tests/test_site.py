@@ -270,4 +270,4 @@ def test_slides_show_the_figures_and_leave_the_set_up_and_the_solutions_out(deck
         # A panel's image is no output of its own.
         assert [alt for alt in shown if not alt.startswith("What the panel showed")] == stored, name
         text = "\n".join(slide["text"] for slide in slides)
-        assert "google.colab" not in text and "settings.choose" not in text and "@title" not in text
+        assert "REPOSITORY" not in text and "settings.choose" not in text and "@title" not in text

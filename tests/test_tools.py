@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -207,58 +208,138 @@ def test_stamping_leaves_notebooks_without_a_number_alone(project):
 
 
 @pytest.fixture
-def colab(tmp_path):
-    """A folder as on Colab: a module `google.colab`, and a local repository in place of GitHub."""
-    (tmp_path / "site" / "google" / "colab").mkdir(parents=True)
-    (tmp_path / "site" / "google" / "colab" / "__init__.py").touch()
-    (tmp_path / "content").mkdir()
-    tracked = ["utils", "requirements.txt", "data/lexicon", "data/sources.toml"]
+def setup_source():
+    """The source of the set-up cell, which is the same in all notebooks."""
+    notebook = nbformat.read(notebooks()[0], as_version=4)
+    return next(cell.source for cell in notebook.cells if cell.cell_type == "code")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_set_up_cell_fetches_the_project_where_there_is_none(tmp_path, setup_source):
+    """With a local repository in place of GitHub."""
     origin = tmp_path / "github" / "reader" / "films"
-    for name in tracked:
+    for name in ("utils", "requirements.txt", "data/lexicon", "data/sources.toml"):
         source, target = settings.ROOT / name, origin / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
     git = ["git", "-c", "user.name=reader", "-c", "user.email=reader@example.org"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "fork"]):
         subprocess.run([*git, *command], cwd=origin, check=True)
-    notebook = nbformat.read(notebooks()[0], as_version=4)
-    setup = next(cell.source for cell in notebook.cells if cell.cell_type == "code")
-
-    def execute(repository):
-        source = setup.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
-        program = (
-            "import google.colab\n"
-            f"for _ in range(2):\n    exec({source!r})\n"
-            "print(notebook.__file__)"
-        )
-        environment = os.environ | {
-            "PYTHONPATH": str(tmp_path / "site"),
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"url.file://{tmp_path}/github/.insteadOf",
-            "GIT_CONFIG_VALUE_0": "https://github.com/",
-        }
-        command = [sys.executable, "-c", program]
-        return subprocess.run(
-            command, cwd=tmp_path / "content", env=environment, capture_output=True, text=True
-        )
-
-    return execute
-
-
-def test_set_up_cell_fetches_the_project_on_colab_and_runs_twice(colab):
-    done = colab("reader/films")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().endswith("content/companion/utils/notebook.py")
-
-
-def test_unstamped_notebook_explains_itself_on_colab(colab):
-    done = colab("")
-    assert done.returncode == 1
-    assert (
-        done.stderr.strip()
-        .splitlines()[-1]
-        .startswith("This copy has no address yet: set REPOSITORY")
+    content = tmp_path / "a b (é) o'x"
+    content.mkdir()
+    source = setup_source.replace('REPOSITORY = ""', 'REPOSITORY = "reader/films"')
+    source = re.sub(r"notebook\.start\(.*\)", "print(notebook.__file__)", source)
+    program = (
+        "import sys\n"
+        "sys.prefix = '/usr'\n"  # the environment of `make` would tell where the project is
+        f"exec({source!r})"
     )
+    environment = os.environ | {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.file://{tmp_path}/github/.insteadOf",
+        "GIT_CONFIG_VALUE_0": "https://github.com/",
+    }
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=content, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(content / "companion" / "utils" / "notebook.py")
+
+
+@pytest.fixture
+def find_project(monkeypatch, tmp_path, setup_source):
+    """Run the set-up cell up to its imports; return the project and the commands it ran.
+
+    A command fails with the error of `fails`, if that is given.
+    """
+    finding, starting, _ = setup_source.partition("sys.path.insert")
+    assert starting
+
+    def run_cell(folder, repository="", prefix="/usr", fails=None):
+        commands = []
+
+        def run_command(command, check):
+            assert check
+            commands.append(Path(command[0]).name)
+            if fails:
+                raise fails
+
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "prefix", str(prefix))
+        monkeypatch.setattr(subprocess, "run", run_command)
+        namespace = {}
+        exec(finding.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"'), namespace)
+        return namespace["project"], commands
+
+    return run_cell
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A home folder with the project, the folders of its files, and one beside it."""
+    home = tmp_path / "home of a reader"
+    for name in ("films (é)/utils", "films (é)/notebooks/mine", "elsewhere/deep"):
+        (home / name).mkdir(parents=True)
+    (home / "films (é)" / "utils" / "notebook.py").touch()
+    return home
+
+
+@pytest.mark.parametrize("repository", ["", "reader/films"])
+@pytest.mark.parametrize(
+    "folder", [".", "films (é)", "films (é)/notebooks", "films (é)/notebooks/mine"]
+)
+def test_set_up_cell_finds_the_project_wherever_the_kernel_starts(
+    home, find_project, folder, repository
+):
+    """As VS Code starts it in the folder that is open, and papermill in that of `--cwd`."""
+    assert find_project(home / folder, repository) == (home / "films (é)", [])
+
+
+def test_set_up_cell_finds_the_project_of_its_environment(home, find_project):
+    found = find_project(home / "elsewhere", prefix=home / "films (é)" / ".venv")
+    assert found == (home / "films (é)", [])
+
+
+def test_set_up_cell_fetches_once_and_installs_in_every_kernel(home, find_project):
+    python = Path(sys.executable).name
+    alone = home / "elsewhere"
+    fetched = alone / "companion"
+    assert find_project(alone, "reader/films") == (fetched, ["git", python])
+    (fetched / "utils").mkdir(parents=True)
+    (fetched / "utils" / "notebook.py").touch()
+    assert find_project(alone, "reader/films") == (fetched, [python])
+
+
+@pytest.mark.parametrize(
+    ("repository", "fails", "message"),
+    [
+        ("", None, 'No project here: set REPOSITORY = "owner/name" above, or open this file in'),
+        ("a/b", FileNotFoundError("git"), "a/b or its packages cannot be fetched: is the name"),
+        ("a/b", subprocess.CalledProcessError(128, "git"), "a/b or its packages cannot be fetched"),
+    ],
+)
+def test_set_up_cell_without_a_project_says_what_to_do(
+    home, find_project, repository, fails, message
+):
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        find_project(home / "elsewhere", repository, fails=fails)
+
+
+def test_papermill_finds_the_seed_in_the_set_up_cell_and_complains_about_no_line(
+    setup_source, caplog
+):
+    from papermill.translators import PythonTranslator
+
+    parameters = PythonTranslator.inspect(nbformat.v4.new_code_cell(setup_source))
+    assert {"name": "seed", "default": "0"}.items() <= parameters[-1]._asdict().items()
+    assert caplog.records == []
+
+
+def test_set_up_cell_names_a_package_that_the_kernel_lacks(setup_source):
+    command = [sys.executable, "-S", "-c", setup_source]  # without any package
+    done = subprocess.run(command, cwd=settings.ROOT / "notebooks", capture_output=True, text=True)
+    assert done.returncode == 1
+    remedy = f'choose another one, or run %pip install -r "{settings.ROOT}/requirements.txt"'
+    assert done.stderr == f"This kernel lacks numpy: {remedy}, then restart it.\n"
 
 
 def test_a_new_notebook_keeps_the_contract_as_it_is(project):
@@ -444,5 +525,5 @@ def test_slides_leave_out_set_up_imports_and_settings(tmp_path, monkeypatch, num
     monkeypatch.setattr(build_slides, "SLIDES", tmp_path)
     (path,) = (settings.ROOT / "notebooks").glob(f"{number}*.ipynb")
     text = re.sub("<.*?>", "", build_slides.deck(path))
-    for source in ("google.colab", "import keras", "settings.choose"):
+    for source in ("REPOSITORY", "import keras", "settings.choose"):
         assert source not in text

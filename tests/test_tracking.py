@@ -1,6 +1,8 @@
+import configparser
 import http.server
 import json
 import os
+import random
 import re
 import socket
 import subprocess
@@ -13,7 +15,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from utils import settings, tracking
+from utils import _wandb_settings, settings, tracking
 from utils.errors import CompanionError
 
 KEY = "0123456789" * 4
@@ -205,6 +207,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.status = status
         self.last = last
         self.requests = []
+        self.variables = {}  # of the first request that begins a run
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -230,6 +233,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self, query, variables):
         if "upsertBucket" in query:
+            self.server.variables = self.server.variables or variables
             project = {"id": "y", "name": "p", "entity": {"id": "z", "name": "e"}}
             bucket = {"id": "x", "name": variables["name"], "displayName": "n", "config": "{}"}
             return {"upsertBucket": {"bucket": bucket | {"project": project}, "inserted": True}}
@@ -319,10 +323,19 @@ def test_server_that_dies_half_way(tmp_path):
     assert out[-1].startswith("done 3.0 offline") and seconds < LIMIT
 
 
-def test_online_run_sends_its_metrics_and_names_its_address(tmp_path):
+def test_online_run_sends_its_metrics_where_the_settings_file_says_and_names_its_address(tmp_path):
     server = Server()
+    (tmp_path / ".config" / "wandb").mkdir(parents=True)
+    in_file = {"mode": "online", "base_url": server.url, "entity": "team", "project": "file's"}
+    write_settings(tmp_path / ".config" / "wandb", run_group="ours", **in_file)
+    (tmp_path / "netrc").write_text(
+        f"machine {server.url.removeprefix('http://')} login user password {KEY}\n"
+    )
     program = PLAIN.replace('run.log_table("table", [{"weight": weight}])', "pass")
-    out, _, _ = run_program(program, tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
+    variables = {"COMPANION_PROFILE": "live", "WANDB_PROJECT": "mine", "WANDB_TAGS": "a,b"}
+    out, _, _ = run_program(program, tmp_path, **variables)
+    sent = [server.variables[name] for name in ("entity", "project", "groupName", "tags")]
+    assert sent == ["team", "mine", "ours", ["live", "a", "b"]]
     assert re.fullmatch(rf"where W&B log: {server.url}/e/p/runs/\w+", out[0]), out
     assert len(out) == 3 and out[-1].startswith("done 3.0 online")
     assert sum(path.endswith("file_stream") for path in server.requests) >= 2
@@ -377,7 +390,7 @@ class FakeRun:
 def fake(monkeypatch, tmp_path):
     """Make a function that starts a fake run; nothing of wandb is called."""
     started = []
-    monkeypatch.setattr(tracking, "_session", SimpleNamespace(failed=None, run=None))
+    monkeypatch.setattr(tracking, "_session", SimpleNamespace(failed=None, run=None, reported=""))
     monkeypatch.setattr(tracking, "_tear_down", lambda: None)
     monkeypatch.setattr(tracking, "FINISH_SECONDS", 0)  # and one second of grace
 
@@ -483,7 +496,7 @@ def test_a_run_that_hangs_delays_its_end_by_a_second_and_the_line_says_what_is_l
         reason = "the server stopped answering"
         assert line == f"W&B: {reason}; the log is safe in {path}, {upload}.\n"
     # Only a server that died keeps later runs offline.
-    assert tracking._session.failed == (None if offline else tracking._account())
+    assert tracking._session.failed == (None if offline else _wandb_settings.account())
     assert run.location.startswith(f"W&B log in {path}: ")
 
 
@@ -622,3 +635,344 @@ def test_key_in_the_home_folder(monkeypatch, tmp_path, names, expected):
     for name in names:
         (tmp_path / name).write_text(f"machine api.wandb.ai login user password {KEY}\n")
     assert tracking.mode() == expected
+
+
+@pytest.fixture
+def folders_of_wandb(monkeypatch, tmp_path):
+    """Return the folders in which W&B's settings files may be, by what they belong to."""
+    places = {name: tmp_path / name for name in ("global", "project", "kernel", "variable")}
+    for folder in places.values():
+        (folder / "wandb").mkdir(parents=True)
+    monkeypatch.setattr(settings, "ROOT", places["project"])
+    monkeypatch.chdir(places["kernel"])
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(places["global"] / "wandb"))
+    monkeypatch.delenv("WANDB_MODE")
+    session = SimpleNamespace(failed=None, run=None, reported="")
+    monkeypatch.setattr(tracking, "_session", session)
+    return {name: folder / "wandb" for name, folder in places.items()}
+
+
+def write_settings(folder, **values):
+    lines = [f"{name} = {value}" for name, value in values.items()]
+    (folder / "settings").write_text("\n".join(["[default]", *lines, ""]), encoding="utf-8")
+
+
+def test_environment_wins_over_the_kernels_file_the_projects_and_the_users(
+    monkeypatch, folders_of_wandb
+):
+    read = []
+    for name in ("global", "project", "variable", "kernel"):
+        monkeypatch.setenv("WANDB_DIR", str(folders_of_wandb["variable"].parent))
+        write_settings(folders_of_wandb[name], entity=name, **{name: "yes"})
+        read.append(_wandb_settings.get("entity"))
+    monkeypatch.setenv("WANDB_ENTITY", "mine")
+    assert [*read, _wandb_settings.get("entity")] == [
+        "global",
+        "project",
+        "variable",
+        "kernel",
+        "mine",
+    ]
+    assert all(_wandb_settings.is_on(name) for name in ("global", "project", "variable", "kernel"))
+
+
+@pytest.mark.parametrize("file", ["global", "project", "kernel"])
+@pytest.mark.parametrize(
+    ("value", "environment", "profile", "expected"),
+    [
+        ("offline", "", "live", "offline"),
+        ("disabled", "", "quick", "disabled"),
+        ("dryrun", "", "live", "offline"),
+        ("Offline", "", "live", "offline"),
+        ('"disabled"', "", "live", "disabled"),
+        ("online", "", "quick", "offline"),
+        ("online", "online", "quick", "online"),
+        ("offline", "online", "live", "online"),
+        ("online", "disabled", "live", "disabled"),
+        ("of", "", "live", "offline"),
+        ("of", "online", "live", "online"),
+        ("", "", "live", "online"),
+    ],
+)
+def test_mode_in_settings_files(
+    monkeypatch, folders_of_wandb, file, value, environment, profile, expected
+):
+    write_settings(folders_of_wandb[file], mode=value, unknown_to_wandb=1)
+    variables = {
+        "WANDB_MODE": environment,
+        "WANDB_API_KEY": KEY,
+        "COMPANION_PROFILE": profile,
+        "NETRC": os.devnull,
+    }
+    for name, content in variables.items():
+        monkeypatch.setenv(name, content)
+    assert tracking.mode() == expected
+
+
+@pytest.mark.parametrize(
+    ("in_file", "variables", "expected"),
+    [
+        ({"base_url": "https://w.example"}, {}, ("https://w.example", "")),
+        ({"base_url": "https://w.example/"}, {"NETRC": "netrc"}, ("https://w.example", KEY)),
+        ({"base_url": "https://other.example"}, {"NETRC": "netrc"}, ("https://other.example", "")),
+        ({"base_url": "https://w.example", "api_key": KEY}, {}, ("https://w.example", KEY)),
+        ({"api_key": KEY}, {}, (_wandb_settings.SERVER, KEY)),
+        # A key that is filed for one server is not sent to another one.
+        (
+            {"base_url": "https://w.example", "api_key": KEY},
+            {"WANDB_BASE_URL": "https://other.example"},
+            ("https://other.example", ""),
+        ),
+        (
+            {"base_url": "https://w.example", "api_key": KEY},
+            {"WANDB_API_KEY": KEY[::-1]},
+            ("https://w.example", KEY[::-1]),
+        ),
+    ],
+)
+def test_server_and_key_in_settings_files(
+    monkeypatch, folders_of_wandb, in_file, variables, expected
+):
+    Path("netrc").write_text(f"machine w.example login user password {KEY}\n")
+    write_settings(folders_of_wandb["global"], **in_file)
+    for name, value in ({"NETRC": os.devnull} | variables).items():
+        monkeypatch.setenv(name, value)
+    assert _wandb_settings.account() == expected
+
+
+def test_what_the_projects_file_says_reaches_wandb_which_does_not_read_it(
+    monkeypatch, folders_of_wandb
+):
+    server = {"base_url": "https://w.example", "api_key": KEY}
+    way = {"https_proxy": "http://u:p%40s@proxy:1", "insecure_disable_ssl": "true"}
+    write_settings(folders_of_wandb["project"], entity="team", project="p", **server, **way)
+
+    class Settings(SimpleNamespace):
+        model_fields = ()
+
+    wandb = SimpleNamespace(Settings=Settings, setup=lambda _: None, init=lambda **given: given)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    given = tracking._init("online", "model", {})
+    assert (given["entity"], given["project"], given["mode"]) == ("team", "p", "online")
+    assert (server | way).items() <= vars(given["settings"]).items()
+
+
+def test_another_machine_is_told_what_the_settings_files_say(folders_of_wandb):
+    write_settings(folders_of_wandb["global"], mode="offline", entity="team", api_key=KEY)
+    write_settings(folders_of_wandb["project"], run_tags="a,b", base_url="https://w.example")
+    told = {"WANDB_MODE": "offline", "WANDB_ENTITY": "team", "WANDB_TAGS": "a,b"}
+    assert _wandb_settings.as_environment() == told | {"WANDB_BASE_URL": "https://w.example"}
+    for content in ("[default]\nmode = of", "no section"):
+        (folders_of_wandb["global"] / "settings").write_text(content)
+        assert _wandb_settings.as_environment()["WANDB_MODE"] == "offline"
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        ([["offline"]], ("offline", _wandb_settings.SERVER)),
+        ([["disabled"]], ("disabled", _wandb_settings.SERVER)),
+        (
+            [["login", "--no-verify", "--host=https://w.example", KEY]],
+            ("online", "https://w.example"),
+        ),
+    ],
+)
+def test_commands_of_wandb_are_followed(
+    monkeypatch, tmp_path, folders_of_wandb, commands, expected
+):
+    variables = {"NETRC": str(tmp_path / "netrc"), "COMPANION_PROFILE": "live"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "netrc").write_text(f"machine api.wandb.ai login user password {KEY}\n")
+    program = "from wandb.cli.cli import cli\n"
+    for command in commands:
+        program += f"cli({command}, standalone_mode=False)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=settings.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    # `wandb` ran in the project's folder, the kernel in another one.
+    assert (tracking.mode(), _wandb_settings.account()[0]) == expected
+    assert _wandb_settings.account()[1] == KEY
+
+
+def random_settings_file(rng):
+    """Return the settings that somebody meant, and a file with them: right, untidy or broken."""
+    meant = {}
+    for name, values in {
+        "mode": ["offline", "disabled", "online", "dryrun"],
+        "base_url": ["https://w.example", "https://w.example/path/", "http://127.0.0.1:8080"],
+        "entity": ["team", "équipe", "a b", "t%20"],
+        "project": ["project", "my project"],
+    }.items():
+        if rng.random() < 0.7:
+            meant[name] = rng.choice(values)
+    untidy = rng.random() < 0.6
+    lines = [rng.choice(["[default]", "[Default]", "[ default ]"]) if untidy else "[default]"]
+    for name, value in meant.items():
+        if untidy:
+            name = rng.choice([name, name.upper()])
+            value = rng.choice([value, f'"{value}"', value.upper() if name == "mode" else value])
+        lines.append(name + rng.choice(["=", " = ", ": "]) + value)
+        if untidy and rng.random() < 0.3:
+            lines.append(rng.choice(["", "# a comment", "; mode = x", "unknown = 1", lines[-1]]))
+    content = rng.choice(["\n", "\r\n"]).join([*lines, ""]).encode()
+    if untidy and rng.random() < 0.3:
+        content = b"\xef\xbb\xbf" + content
+    broken = rng.random() < 0.2
+    if broken:
+        position = rng.randrange(len(content))
+        content = rng.choice(
+            [
+                content.decode().encode("utf-16"),
+                content[:position] + b"\xff\xfe\x00" + content[position:],
+                content.replace(b"[", b""),
+                b"\x00" * 20,
+            ]
+        )
+    return meant, content, broken
+
+
+def as_wandb_reads(path):
+    """Return what W&B itself makes of a settings file; None if it refuses it or part of it."""
+    import wandb
+
+    read = wandb.Settings(settings_system=str(path), root_dir=str(path.parent / "nowhere"))
+    before = set(read.model_fields_set)
+    try:
+        written = read.read_system_settings().all()
+        read.update_from_system_settings()
+    except (ValueError, configparser.Error):
+        return None
+    names = read.model_fields_set - before
+    if not written or not set(written) <= names:
+        return None
+    # Quotes around a value W&B takes for a part of it, and then finds no such team or project.
+    return {name: str(getattr(read, name)).strip('"') for name in written}
+
+
+def test_settings_files_are_read_as_wandb_reads_them_and_those_that_it_refuses_never_mislead(
+    monkeypatch, folders_of_wandb
+):
+    for name, value in {"WANDB_API_KEY": KEY, "COMPANION_PROFILE": "live"}.items():
+        monkeypatch.setenv(name, value)
+    path = folders_of_wandb["global"] / "settings"
+    rng = random.Random(0)
+    followed, refused, unreadable = 0, 0, 0
+    for _ in range(200):
+        meant, content, broken = random_settings_file(rng)
+        path.write_bytes(content)
+        values, problem = _wandb_settings.from_files()
+        theirs = as_wandb_reads(path)
+        if theirs is not None:
+            followed += 1
+            values = {name: value.rstrip("/") for name, value in values.items()}
+            assert (values, problem) == (theirs, ""), content
+        elif not broken:
+            refused += 1
+            assert {name: values.get(name) for name in meant if name != "mode"} == {
+                name: value for name, value in meant.items() if name != "mode"
+            }, content
+        else:
+            unreadable += 1
+        # What counts: nothing goes online, or elsewhere, against what was meant.
+        expected = _wandb_settings.MODES[meant.get("mode", "online")]
+        server = meant.get("base_url", _wandb_settings.SERVER).rstrip("/")
+        assert tracking.mode() == expected or (broken and tracking.mode() == "offline"), content
+        assert tracking.mode() != "online" or _wandb_settings.account()[0] == server, content
+    assert min(followed, refused, unreadable) > 20
+
+
+def test_a_file_that_cannot_be_read_costs_one_line_and_nothing_is_sent(
+    monkeypatch, folders_of_wandb, capsys
+):
+    (folders_of_wandb["kernel"] / "settings").write_bytes(b"mode = offline\n")
+    begun = []
+    monkeypatch.setattr(tracking, "_init", lambda mode, *_: begun.append(mode))
+    monkeypatch.setattr(tracking, "Run", lambda run: "run")
+    monkeypatch.setattr(tracking, "_why_not_online", lambda: pytest.fail("the server was asked"))
+    for name, value in {"WANDB_API_KEY": KEY, "COMPANION_PROFILE": "live"}.items():
+        monkeypatch.setenv(name, value)
+    tracking.start("first")
+    tracking.start("second")
+    # Another file may have named another server.
+    monkeypatch.setenv("WANDB_MODE", "online")
+    tracking.start("third")
+    assert begun == ["offline"] * 3
+    line = capsys.readouterr().out
+    assert line == f"W&B: {settings.display_path(folders_of_wandb['kernel'] / 'settings')} " + (
+        "cannot be read; logging offline.\n"
+    )
+
+
+@pytest.mark.parametrize("silencer", ["environment", "file"])
+def test_silent_mode_silences_our_lines_too(monkeypatch, folders_of_wandb, capsys, silencer):
+    if silencer == "file":
+        write_settings(folders_of_wandb["global"], silent="true")
+    else:
+        monkeypatch.setenv("WANDB_SILENT", "True")
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("NETRC", os.devnull)
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tracking, "_init", fail)
+    tracking.start("model")
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("WANDB_SILENT", "False")
+    tracking.start("model")
+    assert capsys.readouterr().out == "W&B: disk full; model is not logged.\n"
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Asks for a password, unless it gets one."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        content = b'{"data": {"viewer": {"id": "1"}}}'
+        allowed = "proxy-authorization" in self.headers
+        self.send_response(200 if allowed else 407)
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_CONNECT = do_POST
+
+
+@pytest.fixture
+def proxy():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("place", ["file", "WANDB_{}_PROXY", "{}_PROXY"])
+def test_a_proxy_that_asks_for_a_password_is_named(
+    monkeypatch, folders_of_wandb, proxy, scheme, place
+):
+    for name in ("http", "https", "no", "all"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name.upper()}_PROXY", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", f"{scheme}://w.example")
+    address = f"http://{proxy}"
+    if place == "file":
+        write_settings(folders_of_wandb["global"], **{f"{scheme}_proxy": address})
+    else:
+        monkeypatch.setenv(place.format(scheme.upper()), address)
+    reason = "the proxy asks for a password (HTTPS_PROXY=http://user:password@host:port)"
+    assert tracking._why_not_online() == reason
+    if scheme == "http":
+        address = f"http://user:p%40ss@{proxy}"
+        if place == "file":
+            write_settings(folders_of_wandb["global"], http_proxy=address)
+        else:
+            monkeypatch.setenv(place.format("HTTP"), address)
+        assert tracking._why_not_online() == ""

@@ -418,6 +418,52 @@ def test_decoder_equals_its_parts_in_numpy():
     np.testing.assert_allclose(outputs[0], expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("length", [0, 5])
+def test_a_row_without_tokens_is_finite_and_changes_no_other_row(name, length):
+    _, layer = model_of(name)
+    randomize(layer, 0)
+    vectors = np.random.default_rng(4).normal(size=(2, 5, 8)).astype("float32")
+    mask = np.array([[True] * 5, [False] * 5])
+    arguments = {"mask": mask}
+    if name == "TransformerDecoder":
+        # A source of no positions, or of padding alone in the second row.
+        source = ops.convert_to_tensor(vectors[:, :length])
+        arguments = {"encoded": source, "inputs_mask": mask, "encoded_mask": mask[:, :length]}
+    outputs = ops.convert_to_numpy(layer(vectors, **arguments))
+    assert np.isfinite(outputs).all()
+    alone = {key: value[:1] for key, value in arguments.items()}
+    np.testing.assert_allclose(outputs[:1], layer(vectors[:1], **alone), atol=1e-5)
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_gradient_of_a_row_without_tokens_is_finite(name):
+    import tensorflow as tf
+
+    model, _ = model_of(name)
+    ids = np.array([[4, 2, 0], [0, 0, 0]])
+    with tf.GradientTape() as tape:
+        loss = ops.sum(model(ids) ** 2)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert gradients and all(np.isfinite(tf.convert_to_tensor(array)).all() for array in gradients)
+
+
+def test_decoding_from_the_cache_of_a_source_without_tokens_is_finite():
+    decoder = transformer.TransformerDecoder(8, 16, 2)
+    vectors = np.random.default_rng(5).normal(size=(2, 3, 8)).astype("float32")
+    decoder(vectors, vectors)
+    mask = np.array([[True] * 3, [False] * 3])
+    for source, source_mask in ((vectors, mask), (vectors[:, :0], mask[:, :0])):
+        cache = decoder.init_cache(ops.convert_to_tensor(source), max_length=3)
+        for index in range(3):
+            now = vectors[:, index : index + 1]
+            outputs, cache = decoder.call_with_cache(
+                now, cache, index, source_mask, mask[:, index : index + 1]
+            )
+            assert np.isfinite(outputs).all()
+
+
 def test_errors_say_what_is_wrong():
     with pytest.raises(ValueError, match="embed_dim=10 is not divisible by num_heads=4"):
         transformer.TransformerEncoder(10, 16, 4)

@@ -11,11 +11,23 @@ from scipy.spatial.distance import cdist
 from scipy.special import expit, logsumexp
 from scipy.stats import norm
 
+from tests.test_gan_notebook import refusals, settings_of
 from tests.test_notebook_code import define
+from utils import settings
+from utils.errors import CompanionError
+from utils.synthetic.faces import ATTRIBUTE_RANGES
 
 CFG = SimpleNamespace(units=(24, 12), seed=0, code=3, batch=16)
 MODEL_NAMES = ("bernoulli", "encoder", "decoder", "autoencoder", "drawn", "kl", "Sampling", "VAE")
-EVALUATION_NAMES = ("in_holes", "log_likelihood", "straight", "codes_of", "at_level", "gaussian")
+EVALUATION_NAMES = (
+    "evaluated",
+    "in_holes",
+    "log_likelihood",
+    "straight",
+    "codes_of",
+    "at_level",
+    "gaussian",
+)
 NAMES = (*MODEL_NAMES, "vae", *EVALUATION_NAMES, "with_label", "ConditionalVAE")
 
 
@@ -226,6 +238,20 @@ def test_fit_is_reproducible_and_decreases_the_loss(cells):
         np.testing.assert_array_equal(first, second)
 
 
+def test_evaluating_twice_gives_the_same_and_leaves_the_random_numbers(cells):
+    x = bars(12)
+    models = []
+    for _ in range(2):
+        model = cells.vae(2)
+        model.compile(keras.optimizers.Adam(2e-3))
+        model(x)
+        models.append(model)
+    first = cells.evaluated(models[0], x, x)
+    assert first == cells.evaluated(models[0], x, x)
+    assert first["loss"] == pytest.approx(first["reconstruction"] + first["kl"], rel=1e-5)
+    np.testing.assert_array_equal(models[0](x)[0], models[1](x)[0])
+
+
 def test_the_middle_of_a_linear_interpolation_has_a_smaller_norm(cells):
     rng = np.random.default_rng(5)
     first, last = rng.normal(size=(2, 6, 9))
@@ -291,3 +317,37 @@ def test_the_label_reaches_encoder_and_decoder_and_decides_the_output(cells):
     probabilities = expit(logits).mean(axis=(1, 2, 3))
     assert probabilities[0] < 0.1
     assert probabilities[1] > 0.9
+
+
+VAE_ONES = ("train", "test", "faces", "rate", "code", "draws", "people", "budget", "filters")
+
+
+@pytest.mark.parametrize(
+    ("profile", "largest"), [("quick", ()), ("live", ("train",)), ("full", ("train", "test"))]
+)
+def test_impossible_settings_are_refused_where_they_stand(monkeypatch, profile, largest):
+    monkeypatch.setenv("COMPANION_PROFILE", profile)
+    sentences = refusals("09_vae")
+    expected = {f"{name} one" for name in VAE_ONES} | {f"{name} double" for name in largest}
+    assert set(sentences) == expected
+    for tried, sentence in sentences.items():
+        assert f"cfg.{tried.split()[0]}" in sentence and "choose" in sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"someone": 100}, "cfg.someone = 100: choose 0 to 99."),
+        ({"units": (256, 0)}, r"cfg.units = \(256, 0\): choose 1 or more for each layer."),
+        ({"sweep": (-1, 10)}, r"cfg.sweep = \(-1, 10\): choose 0 or more."),
+        ({"epochs": 2.5}, "cfg.epochs = 2.5: choose an integer of 1 or more."),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(monkeypatch, change, sentence):
+    monkeypatch.setenv("COMPANION_PROFILE", "quick")
+    chosen, refusing = settings_of("09_vae")
+    namespace = {"settings": settings, "seed": 0, "ATTRIBUTE_RANGES": ATTRIBUTE_RANGES}
+    exec(chosen, namespace)
+    vars(namespace["cfg"]).update(change)
+    with pytest.raises(CompanionError, match=f"^{sentence}$"):
+        exec(refusing, namespace)

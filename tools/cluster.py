@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from tools.execution import Outcome, build_folder, execute
-from utils import settings
+from utils import _wandb_settings, settings
 
 RETRIES = 3  # how often a task starts again after its worker or machine was lost
 FORWARDED_PREFIXES = (
@@ -41,19 +41,22 @@ def excluded_patterns(root: Path, notebooks: list[Path]) -> list[str]:
         notebooks: those to run, which need not be tracked.
     """
     patterns = [".?*", "/docs"]  # ".*" would match the folder itself, "."
-    command = ["git", "ls-files", "--others", "--exclude-standard", "-z"]
-    names = []
+    others = ["--others", "--exclude-standard"]
+    # What git ignores may be huge, so that whole folders are listed by their name alone.
+    ignored = [*others, "--ignored", "--directory"]
+    listed = []
     try:
-        # What git ignores may be huge, so that whole folders are listed by their name alone.
-        for options in ([], ["--ignored", "--directory"]):
-            listed = subprocess.run(
-                [*command, *options], cwd=root, capture_output=True, text=True, check=True
-            )
-            names += listed.stdout.split("\0")
+        for options in (["utils"], others, ignored):
+            command = ["git", "ls-files", "-z", *options]
+            done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+            listed.append(done.stdout)
     except (OSError, subprocess.CalledProcessError):
         return patterns  # no git on this machine, or the project was downloaded as an archive
+    tracked, *names = listed
+    if not tracked:
+        return patterns  # an archive that was unpacked inside another project
     needed = {path.relative_to(root).as_posix() for path in notebooks}
-    for name in filter(None, names):
+    for name in filter(None, "".join(names).split("\0")):
         if name not in needed:
             patterns.append("/" + re.sub(r"([\\*?\[\]!# ])", r"\\\1", name))
     return patterns
@@ -102,7 +105,9 @@ def run(jobs: list[tuple[Path, int]], profile: str, timeout: int):
         (notebook, seed), and an `Outcome`. What it wrote while running lies in its `build_folder`.
     """
     ray = connect([path for path, _ in jobs])
-    environment = {
+    # The files of this machine's W&B settings are not on the others.
+    environment = _wandb_settings.as_environment()
+    environment |= {
         name: value
         for name, value in os.environ.items()
         if name.upper().startswith(FORWARDED_PREFIXES)

@@ -3,6 +3,8 @@
 A test names each. If a version of Keras lacks one, training still runs, but cannot be resumed.
 """
 
+import inspect
+
 import keras
 
 
@@ -26,6 +28,48 @@ def global_seed():
     return keras.src.random.seed_generator.global_seed_generator().state
 
 
+def random_seed() -> int | None:
+    """Return the last seed that `keras.utils.set_random_seed` was called with."""
+    return keras.src.utils.rng_utils.get_random_seed()
+
+
+def fit_arguments(model) -> dict:
+    """Return the arguments of the running `fit` of a model, and its list of all callbacks.
+
+    `fit` tells callbacks nothing about its data. So they are read where they are: among the local
+    variables of `fit`, which have the names of its public arguments.
+
+    Raises:
+        AttributeError: `fit` is not running, or has other local variables.
+    """
+    names = (
+        "x",
+        "y",
+        "batch_size",
+        "callbacks",
+        "class_weight",
+        "sample_weight",
+        "shuffle",
+        "validation_batch_size",
+        "validation_data",
+        "validation_freq",
+        "validation_steps",
+    )
+    frame = inspect.currentframe()
+    while frame is not None:
+        local = frame.f_locals
+        is_fit = frame.f_code.co_name == "fit" and local.get("self") is model
+        if is_fit and set(names) <= set(local) and hasattr(local["callbacks"], "callbacks"):
+            return {name: local[name] for name in names}
+        frame = frame.f_back
+    raise AttributeError("local variables of Model.fit")
+
+
+def argument_names(callback) -> list[str]:
+    """List the arguments that a callback was made with, which are attributes of Keras's own."""
+    return list(inspect.signature(type(callback).__init__).parameters)
+
+
 # Each name, and a function of a model and its optimizers that uses it.
 NAMES = {
     "Model._initial_epoch": lambda model, optimizers: model._initial_epoch,
@@ -33,9 +77,11 @@ NAMES = {
     "Optimizer._trainable_variables": lambda model, optimizers: (
         [trained_variables(optimizer) for optimizer in optimizers]
     ),
+    "local variables of Model.fit": lambda model, optimizers: fit_arguments(model),
     "keras.src.random.seed_generator.global_seed_generator": lambda model, optimizers: (
         global_seed()
     ),
+    "keras.src.utils.rng_utils.get_random_seed": lambda model, optimizers: random_seed(),
 }
 
 

@@ -9,6 +9,9 @@ import sys
 import keras
 import numpy as np
 
+from utils.fingerprints import fingerprint
+from utils.text import UNKNOWN_ID
+
 
 def bucket_by_length(
     tokens,
@@ -26,7 +29,8 @@ def bucket_by_length(
 
     Args:
         tokens: sequences of token ids: a ragged tensor (samples, None), as from
-            `TextVectorization(ragged=True)`, or a list of lists of ids.
+            `TextVectorization(ragged=True)`, or a list of lists of ids. An empty one becomes one
+            unknown token: a mean over no token would be NaN, and so would the loss from then on.
         labels: an array (samples, ...) or a list of numbers; or sequences, ragged or lists like
             `tokens`: then the longer of a sample's two sequences decides its bucket.
         batch_size: samples in a batch; the last batch of a bucket may be smaller.
@@ -48,7 +52,7 @@ def bucket_by_length(
         ValueError: there are no sequences, or not as many labels as sequences.
         TypeError: ids are not integers.
     """
-    sequences = [_Sequences(tokens)]
+    sequences = [_Sequences(tokens).with_unknown_for_empty()]
     is_list_of_lists = isinstance(labels, list) and labels and np.ndim(labels[0]) > 0
     if is_list_of_lists or hasattr(labels, "row_lengths"):
         sequences.append(_Sequences(labels))
@@ -78,7 +82,7 @@ def predict_bucketed(model, tokens, batch_size: int = 256) -> np.ndarray:
     Raises:
         ValueError: there are no sequences.
     """
-    sequences = _Sequences(tokens)
+    sequences = _Sequences(tokens).with_unknown_for_empty()
     buckets = np.empty_like(sequences.lengths)
     for number, rows in enumerate(rows_by_length(sequences.lengths, batch_size)):
         buckets[rows] = number  # one batch each
@@ -127,6 +131,13 @@ class _BucketedBatches(keras.utils.PyDataset):
         if self._labels is not None:
             batch.append(self._labels[rows])
         return self._transform(*batch) if self._transform else tuple(batch)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash the sequences, the labels, and what shuffles and transforms them."""
+        sequences = [[part.ids, part.lengths] for part in self._sequences]
+        plan = [self._buckets, self._batch_size, self._seed, self._transform]
+        return fingerprint([sequences, self._labels, plan])
 
     def on_epoch_begin(self):
         self._in_epoch = True
@@ -201,6 +212,13 @@ class _Sequences:
         if not len(self.lengths):
             raise ValueError("There are no sequences.")
         self.starts = np.cumsum(self.lengths) - self.lengths  # (samples,)
+
+    def with_unknown_for_empty(self):
+        is_empty = self.lengths == 0
+        self.ids = np.insert(self.ids, self.starts[is_empty], UNKNOWN_ID)
+        self.lengths = np.maximum(self.lengths, 1)
+        self.starts = np.cumsum(self.lengths) - self.lengths
+        return self
 
     def padded(self, rows, length):
         positions = np.arange(length)  # (length,)

@@ -5,22 +5,39 @@ Models, losses and the training loop itself do not belong here: `fit` runs uncha
 
 import json
 import time
-import warnings
+import weakref
 import zipfile
+from datetime import datetime
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 
 from utils import _keras_private, settings
+from utils._time_budget import TimeBudget
+from utils._training_state import (
+    STATEFUL,
+    all_variables,
+    ask_direction,
+    assign,
+    counted,
+    describe_callback,
+    model_variables,
+    optimizers_of,
+    trained_variables,
+    values_of,
+)
 from utils.errors import CompanionError
+from utils.fingerprints import fingerprint, plain_config
+
+# How each model began, by the training's name: {model: {name: namespace}}.
+_beginnings = weakref.WeakKeyDictionary()
 
 
 def resume_callbacks(
     name,
     *,
-    depends_on,
-    data=None,
+    depends_on=None,
     run=None,
     max_seconds=None,
     monitor="val_loss",
@@ -30,26 +47,29 @@ def resume_callbacks(
 
     A training that was interrupted, even by a killed kernel, continues after its last finished
     epoch and ends where an uninterrupted one would have ended: weights, optimizers, random seeds,
-    history, best epoch and the order of the batches are restored. A finished training is loaded and
-    not run again. At the end the model has the weights of its best epoch.
+    history, best epoch, the order of the batches, and what Keras's `EarlyStopping`,
+    `ReduceLROnPlateau` and `ModelCheckpoint` have counted are restored. A finished training is
+    loaded and not run again; asked for more epochs, it goes on. At the end the model has the
+    weights of its best epoch.
 
-    Two trainings are the same if these agree: `depends_on`, the model's layers and their sizes,
-    what it was compiled with, the number of epochs and of batches, and the profile. The code of a
-    custom loss or `train_step` is not compared.
+    Two trainings are the same if everything agrees that the weights depend on: what `fit` gets, by
+    content; the model's layers and first weights; the code of its classes, loss and lambdas, as
+    far as the notebook or this project defines them; optimizers; callbacks that change weights;
+    `monitor`; the seed of Keras; and `depends_on`.
 
-    Random numbers of layers (Dropout) and of `keras.random` are restored; those that a callback or
-    a generator draws from NumPy are not. NumPy inputs need no `data`: once Keras is seeded, as
-    `notebook.start` does, `fit` shuffles them the same way in every epoch. Other callbacks are not
-    restored: in a resumed training `EarlyStopping` and `ReduceLROnPlateau` start to count again.
+    A model that comes back to `fit` under the same name begins with the weights with which it came
+    there first, unless other code has changed them after the end of that training. So a cell that
+    is run again does not train on from its own end, or from the middle of an epoch.
+
+    Random numbers of layers (Dropout) and of `keras.random` are restored, those drawn from NumPy
+    are not. The batches of `bucket_by_length` always come in the order of an uninterrupted
+    training; those of a `tf.data.Dataset` with a seeded `shuffle` if it is created in the cell that
+    trains. It is read once more to compare it. Pass `shuffle=False` for both. NumPy inputs are
+    shuffled by `fit` the same way in every epoch once Keras is seeded, as by `notebook.start`.
 
     Args:
         name: the model's name, as a reader knows it.
-        depends_on: dict or namespace of everything else that the result depends on, such as
-            settings and data.
-        data: what `fit` gets, if it shuffles itself; without `repeat` and `steps_per_epoch`. Passed
-            here, the batches of `bucket_by_length` always come in the order of an uninterrupted
-            training. Those of a `tf.data.Dataset` with a seeded `shuffle` do so if it was created
-            again, as in a new kernel.
+        depends_on: what the result depends on besides, such as a file that a callback reads.
         run: what `tracking.start` returned; it gets the metrics of every finished epoch once.
         max_seconds: time budget in seconds for one run of the cell. Training ends before an epoch
             that would not fit, or within an epoch, which then does not count; the next run of the
@@ -66,31 +86,33 @@ def resume_callbacks(
     Raises:
         ValueError: for an unknown `mode`; and after the first batch, if `mode` is "auto" and Keras
             does not know the direction of `monitor`.
-        TypeError: when `fit` begins, if `depends_on` holds something that cannot be compared, such
-            as a model.
-        CompanionError: after the first batch, if the model was not built before `fit`.
+        TypeError: when `fit` begins, if `depends_on` cannot be compared, as a generator.
+        CompanionError: after the first batch, if the model was not built before `fit`; when `fit`
+            begins, if an optimizer that was trained before has to be made anew; if the time budget
+            ends within the first epoch.
     """
     if mode not in ("auto", "min", "max"):
         raise ValueError(f"mode={mode!r} is unknown: use 'auto', 'min' or 'max'.")
-    budget = None if max_seconds is None else _TimeBudget(name, max_seconds)
+    budget = None if max_seconds is None else TimeBudget(name, max_seconds)
+    resume = _Resume(name, depends_on, monitor, mode, budget)
+    callbacks = [resume]
+    if budget:
+        callbacks.insert(0, budget)
     logger = run.callback() if run else None
-    # The logger comes last: an epoch is on disk before it is logged, so no kill can log it twice.
-    callbacks = [
-        _Resume(name, depends_on, data, monitor, mode, budget),
-        budget,
-        logger and _log_finished_epochs_only(logger, budget),
-    ]
-    return [callback for callback in callbacks if callback]
+    if logger:
+        # It comes last: an epoch is on disk before it is logged, so no kill can log it twice.
+        callbacks.append(_log_finished_epochs_only(logger, resume))
+    resume.companions = callbacks
+    return callbacks
 
 
 class _Resume(keras.callbacks.Callback):
     """Saves the training after every epoch, restores it, and keeps the best weights."""
 
-    def __init__(self, name, depends_on, data, monitor, mode, budget):
+    def __init__(self, name, depends_on, monitor, mode, budget):
         super().__init__()
         self.name = name
         self.depends_on = depends_on
-        self.data = data
         self.monitor = monitor
         self.mode = mode
         self.budget = budget
@@ -99,29 +121,92 @@ class _Resume(keras.callbacks.Callback):
         self.past = {"epochs": 0, "seconds": 0.0, "history": {}, "best": None, "done": False}
         self.best_weights = None
         self.in_first_batch = True
+        self.cut = False  # within an epoch
+        self.callback_values = []
         self.num_weights = len(self.model.weights)
         self._build_optimizer()
         self.path = None
-        if missing := _keras_private.missing_names(self.model, _optimizers(self.model)):
+        self.data = None
+        self.others = []
+        if missing := _keras_private.missing_names(self.model, optimizers_of(self.model)):
             print(
                 f"{self.name}: Keras {keras.__version__} has no {', '.join(missing)}; "
                 "this training is not saved and cannot be resumed."
             )
         else:
-            self.path = self._state_path()
-            if self.path.exists():
+            arguments = _keras_private.fit_arguments(self.model)
+            self.data = arguments["x"]
+            self.others = self._move_to_the_end(arguments["callbacks"])
+            rewound = self._rewind()
+            self.seed = _keras_private.global_seed().numpy().tolist()
+            self.path = self._find_path(arguments)
+            if self.path is not None and self.path.exists():
                 self._load()
-        epochs = self.params["epochs"]
-        self.first_epoch = epochs if self.past["done"] else self.past["epochs"]
+            if not rewound and not self.past["epochs"]:
+                raise CompanionError(
+                    f"{self.name}: this model was trained before; run the cell that compiles it, "
+                    "then this one."
+                )
+        self.first_epoch = self.params["epochs"] if self.past["done"] else self.past["epochs"]
         if self.path is not None:
             _keras_private.begin_fit_at(self.model, self.first_epoch)
         self._replay_shuffles()
         if self.past["epochs"]:
             self._print_past()
 
+    def _move_to_the_end(self, callback_list):
+        """Let the others go first, so that an epoch is saved with what they have counted."""
+        others = [each for each in callback_list.callbacks if each not in self.companions]
+        defaults = (keras.callbacks.History, keras.callbacks.ProgbarLogger)
+        # A new list, because Keras is just going through the old one.
+        callback_list.callbacks = [
+            *(each for each in others if not isinstance(each, defaults)),
+            *self.companions,
+            *(each for each in others if isinstance(each, defaults)),
+        ]
+        return [each for each in others if not isinstance(each, defaults)]
+
+    def _rewind(self):
+        """Take the model back to where its training of this name began; note it the first time.
+
+        Returns:
+            False if an optimizer cannot be taken back.
+        """
+        beginnings = _beginnings.setdefault(self.model, {})
+        beginning = beginnings.get(self.name)
+        if beginning is None or not self._is_left_as(beginning):
+            optimizers = [
+                [weakref.ref(optimizer), values_of(optimizer.variables)]
+                for optimizer in optimizers_of(self.model)
+            ]
+            state = values_of(model_variables(self.model))
+            seed = _keras_private.global_seed()
+            beginning = SimpleNamespace(state=state, seed=seed, optimizers=optimizers)
+            beginning.seed_value = seed.numpy()
+            beginnings[self.name] = beginning
+        assign(model_variables(self.model), beginning.state)
+        if beginning.seed is _keras_private.global_seed():  # Keras was not seeded anew
+            beginning.seed.assign(beginning.seed_value)
+        rewound = True
+        for reference, values in beginning.optimizers:
+            optimizer = reference()
+            if any(optimizer is each for each in optimizers_of(self.model)):
+                rewound &= len(optimizer.variables) == len(values)
+                assign(optimizer.variables[: len(values)], values)
+        beginning.left = None  # in training
+        return rewound
+
+    def _is_left_as(self, beginning):
+        """Say whether nobody has changed the model since its training ended or was interrupted."""
+        shapes = [tuple(variable.shape) for variable in model_variables(self.model)]
+        if shapes != [value.shape for value in beginning.state]:
+            return False
+        return beginning.left in (None, fingerprint(self.model.get_weights()))
+
     def _print_past(self):
         file = settings.display_path(self.path)
-        seconds = f"{self.past['seconds']:.0f} s"
+        saved = datetime.fromtimestamp(self.path.stat().st_mtime).strftime("%Y-%m-%d at %H:%M")
+        seconds = f"{self.past['seconds']:.0f} s, {saved}"
         finished = self.past["epochs"]
         epochs = self.params["epochs"]
         if self.first_epoch >= epochs:
@@ -138,15 +223,33 @@ class _Resume(keras.callbacks.Callback):
             # a second or more.
             optimizer.build(self.model.trainable_variables)
 
-    def _state_path(self):
-        epochs = self.params["epochs"]
-        facts = [self.depends_on, settings.profile(), epochs, self.params["steps"]]
-        label = settings.file_label(self.name, _described(self.model, facts))
+    def _find_path(self, arguments):
+        """Return the file of this training, or None if its data cannot be compared."""
+        # Raises what is wrong with `depends_on`.
+        facts = [self.depends_on and fingerprint(self.depends_on), self.monitor, self.mode]
+        model = self.model
+        del arguments["callbacks"]
+        try:
+            facts += [
+                fingerprint([arguments, self.params["steps"]]),
+                fingerprint([model, getattr(model, "loss", None), optimizers_of(model)]),
+            ]
+        except (TypeError, ValueError) as error:
+            print(f"{self.name}: {error} This training is not saved and cannot be resumed.")
+            return None
+        compiled = plain_config(model.get_compile_config) or {}
+        described = [describe_callback(each) for each in self.others]
+        described = [each for each in described if each is not None]
+        facts += [compiled.get("loss_weights"), compiled.get("metrics"), described]
+        shuffles_itself = isinstance(self.data, keras.utils.PyDataset) or _is_tf_dataset(self.data)
+        if arguments["shuffle"] and not shuffles_itself:
+            facts.append(_keras_private.random_seed())
+        label = settings.file_label(self.name, fingerprint(facts))
         return settings.output_dir("models") / f"{label}.npz"
 
     def _replay_shuffles(self):
         """Move the seeded shuffle of a `tf.data.Dataset` on to the first epoch."""
-        if self.data is None or hasattr(self.data, "epoch"):
+        if not _is_tf_dataset(self.data):
             return
         # Every new iterator moves the shuffle on. `fit` makes one for an epoch and, where it knows
         # the number of batches, another one at the epoch's end that it never reads.
@@ -158,11 +261,18 @@ class _Resume(keras.callbacks.Callback):
         try:
             with np.load(self.path, allow_pickle=False) as saved:
                 past = json.loads(str(saved["past"]))
-                optimizers = _optimizers(self.model)
+                if past["drew_from"] not in (None, self.seed):
+                    print(f"{self.name}: trained before with other random numbers; once more.")
+                    return
+                if past["epochs"] > self.params["epochs"]:
+                    epochs = f"{past['epochs']} epochs, not {self.params['epochs']}"
+                    print(f"{self.name}: trained before for {epochs}; training from the start.")
+                    return
+                optimizers = optimizers_of(self.model)
                 for optimizer, trained in zip(optimizers, past["optimizers"], strict=True):
                     if trained and not optimizer.built:
                         optimizer.build([self.model.variables[number] for number in trained])
-                state = _state(self.model)
+                state = all_variables(self.model)
                 values = [saved[f"value{number}"] for number in range(past["values"])]
                 shapes = [tuple(variable.shape) for variable in state]
                 if [value.shape for value in values] != shapes:
@@ -171,6 +281,11 @@ class _Resume(keras.callbacks.Callback):
                     # If the last epoch is the best, its weights are the first values of the state.
                     prefix = "best" if "best0" in saved else "value"
                     self.best_weights = [saved[f"{prefix}{i}"] for i in range(self.num_weights)]
+                self.callback_values = past["callbacks"]
+                for number, attributes in enumerate(self.callback_values):
+                    for key, length in attributes.pop("arrays").items():
+                        names = [f"callback{number}{key}{i}" for i in range(length)]
+                        attributes[key] = [saved[each] for each in names]
         except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile):
             file = settings.display_path(self.path)
             print(f"{self.name}: {file} is damaged, training from the start.")
@@ -182,6 +297,8 @@ class _Resume(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == self.first_epoch:
             self._fill_history()
+            self._restore_callbacks()
+        self.cut = False
         if self.path is not None:
             # Otherwise the model's next `fit` would begin late.
             _keras_private.begin_fit_at(self.model, None)
@@ -190,6 +307,8 @@ class _Resume(keras.callbacks.Callback):
         self.start = time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
+        steps = self.params["steps"]
+        self.cut = self.model.stop_training and (steps is None or batch + 1 < steps)
         if self.in_first_batch:
             self.in_first_batch = False
             if len(self.model.weights) != self.num_weights:
@@ -198,25 +317,14 @@ class _Resume(keras.callbacks.Callback):
                 )
             # The metrics of a compiled model exist from its first batch on.
             if self.monitor is not None:
-                self.larger_is_better = self._ask_direction()
-
-    def _ask_direction(self):
-        # Which of two values does Keras's own callback take for the better one?
-        stopping = keras.callbacks.EarlyStopping(self.monitor, mode=self.mode, patience=2)
-        stopping.set_model(self.model)
-        stopping.on_train_begin()
-        try:
-            for epoch, value in enumerate((0.0, 1.0)):
-                stopping.on_epoch_end(epoch, {self.monitor: value})
-        except ValueError:
-            raise ValueError(
-                f"{self.name}: Keras does not know whether a larger {self.monitor} is better. Pass "
-                "mode='max' or mode='min' to resume_callbacks."
-            ) from None
-        return stopping.best == 1
+                self.larger_is_better = ask_direction(
+                    self.model, self.name, self.monitor, self.mode
+                )
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.budget and self.budget.cut:
+        if self.cut:
+            if not (self.budget and self.budget.cut):
+                print(f"{self.name}: ended within epoch {epoch + 1}, which does not count.")
             return
         past = self.past
         past["seconds"] += time.perf_counter() - self.start
@@ -241,12 +349,26 @@ class _Resume(keras.callbacks.Callback):
     def _save(self):
         if self.path is None:
             return
-        state = _state(self.model)
-        self.past |= {"values": len(state), "optimizers": _trained(self.model)}
+        state = all_variables(self.model)
+        if self.past["epochs"] == 1:
+            # Whether the training has drawn random numbers for which nobody gave a seed.
+            draws = _keras_private.global_seed().numpy().tolist() != self.seed
+            self.past["drew_from"] = self.seed if draws else None
+        self.past |= {
+            "values": len(state),
+            "optimizers": trained_variables(self.model),
+        }
         arrays = {f"value{number}": variable.numpy() for number, variable in enumerate(state)}
         best = self.past["best"]
         if best and best["epoch"] != self.past["epochs"] - 1:
             arrays |= {f"best{number}": value for number, value in enumerate(self.best_weights)}
+        self.past["callbacks"] = []
+        for number, callback in enumerate(self._stateful()):
+            attributes, lists = counted(callback)
+            lengths = {key: len(values) for key, values in lists.items()}
+            self.past["callbacks"].append(attributes | {"arrays": lengths})
+            for key, values in lists.items():
+                arrays |= {f"callback{number}{key}{i}": value for i, value in enumerate(values)}
         # One file, renamed when complete: a kill leaves the state before or after, never a mixture.
         partial = self.path.with_suffix(".part")
         try:
@@ -263,13 +385,22 @@ class _Resume(keras.callbacks.Callback):
         history.epoch = list(range(self.past["epochs"]))
         history.history = {key: list(values) for key, values in self.past["history"].items()}
 
+    def _stateful(self):
+        return [each for each in self.others if isinstance(each, STATEFUL)]
+
+    def _restore_callbacks(self):
+        for callback, attributes in zip(self._stateful(), self.callback_values, strict=False):
+            vars(callback).update(attributes)
+
     def on_train_end(self, logs=None):
         stopped_by_budget = bool(self.budget and self.budget.stopped)
         unfinished = 0 < self.past["epochs"] < self.params["epochs"]
-        if unfinished and not stopped_by_budget and not self.past["done"]:
+        if unfinished and not (stopped_by_budget or self.cut or self.past["done"]):
             # Another callback, such as EarlyStopping, has ended this training.
             self.past["done"] = True
             self._save()
+        if self.past["done"]:
+            self._restore_callbacks()
         # Keras empties its History after `on_train_begin` of this callback, and adds an epoch that
         # was cut.
         self._fill_history()
@@ -278,139 +409,21 @@ class _Resume(keras.callbacks.Callback):
             self.model.set_weights(self.best_weights)
         if self.path is not None:
             _keras_private.begin_fit_at(self.model, None)
+        if self.model in _beginnings:
+            left = fingerprint(self.model.get_weights())
+            _beginnings[self.model][self.name].left = left
 
 
-class _TimeBudget(keras.callbacks.Callback):
-    """Ends training when the next epoch would not fit, or within an epoch when the time is up."""
-
-    def __init__(self, name, max_seconds):
-        super().__init__()
-        self.name = name
-        self.max_seconds = max_seconds
-
-    def on_train_begin(self, logs=None):
-        self.start = time.perf_counter()
-        self.epoch_seconds = []
-        self.cut = False  # within an epoch
-        self.stopped = False
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch_start = time.perf_counter()
-
-    def on_train_batch_end(self, batch, logs=None):
-        unfinished = self.params["steps"] is None or batch + 1 < self.params["steps"]
-        if unfinished and time.perf_counter() - self.start > self.max_seconds:
-            self.model.stop_training = True
-            self.cut = True
-
-    def on_test_batch_end(self, batch, logs=None):
-        if self.cut:
-            self.model.stop_evaluating = True
-
-    def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter()
-        epochs = self.params["epochs"]
-        self.epoch_seconds.append(now - self.epoch_start)
-        finished = epoch if self.cut else epoch + 1
-        next_end = now - self.start + np.mean(self.epoch_seconds)
-        stops_before_next = next_end > self.max_seconds and not self.model.stop_training
-        if finished == epochs or not (self.cut or stops_before_next):
-            return
-        self.model.stop_training = True
-        self.stopped = True
-        # Without one whole epoch in this run, the next one would get no further either.
-        if self.cut and len(self.epoch_seconds) == 1:
-            advice = "raise it, an epoch takes longer"
-        else:
-            advice = "run the cell again to continue"
-        reached = f"time budget of {self.max_seconds:g} s reached"
-        print(f"{self.name}: {reached} after {finished} of {epochs} epochs; {advice}.")
+def _is_tf_dataset(data):
+    return hasattr(data, "cardinality")  # TensorFlow may not be there
 
 
-def _log_finished_epochs_only(logger, budget):
+def _log_finished_epochs_only(logger, resume):
     log = logger.on_epoch_end
 
     def on_epoch_end(epoch, logs=None):
-        if not (budget and budget.cut):
+        if not resume.cut:
             log(epoch, logs)
 
     logger.on_epoch_end = on_epoch_end
     return logger
-
-
-def _optimizers(model) -> list:
-    """List the optimizers of a model, of which a GAN has two: Keras itself knows about one."""
-    attributes = vars(model).values()
-    return [value for value in attributes if isinstance(value, keras.optimizers.Optimizer)]
-
-
-def _trained(model) -> list:
-    """List for each optimizer which of the model's variables it trains, to build it again."""
-    numbers = {id(variable): number for number, variable in enumerate(model.variables)}
-    trained = []
-    for optimizer in _optimizers(model):
-        variables = _keras_private.trained_variables(optimizer)
-        trained.append([numbers[id(v)] for v in variables if id(v) in numbers])
-    return trained
-
-
-def _state(model) -> list:
-    """List every variable the next epoch depends on; `save_weights` leaves some seeds out."""
-    seeds = [variable for variable in model.variables if variable.name == "seed_generator_state"]
-    state = [*model.weights, *seeds, _keras_private.global_seed()]
-    for optimizer in _optimizers(model):
-        if optimizer.built:
-            state += optimizer.variables
-    return state
-
-
-def _described(model, facts) -> str:
-    """Describe the facts, the layers with sizes and wiring, and the compiled loss and metrics."""
-    numbers = {}
-
-    def numbered(name):
-        # Keras numbers the layers of a kernel: a cell run twice must not look like two models.
-        return numbers.setdefault(str(name), len(numbers))
-
-    def is_connection(value):
-        # Where a layer's input comes from: a layer's name and two numbers.
-        return (
-            len(value) == 3
-            and isinstance(value[0], str)
-            and all(isinstance(number, int) for number in value[1:])
-        )
-
-    def plain(value):
-        if isinstance(value, dict):
-            if value.get("class_name") == "__lambda__":
-                return "lambda"  # its code holds the address of the notebook's cell
-            items = value.items()
-            return {str(k): numbered(v) if k == "name" else plain(v) for k, v in items}
-        if isinstance(value, list | tuple):
-            if is_connection(value):
-                return [numbered(value[0]), *value[1:]]
-            return [plain(item) for item in value]
-        return value if isinstance(value, str | int | float | None) else type(value).__name__
-
-    def plain_config(get_config):
-        try:
-            return plain(get_config())
-        except (NotImplementedError, TypeError, ValueError):
-            # A class of the notebook that cannot be saved; its parts are listed as well.
-            return None
-
-    def encoded(value):
-        if isinstance(value, SimpleNamespace):
-            return vars(value)
-        if isinstance(value, np.ndarray | np.generic):
-            return value.tolist()
-        raise TypeError(f"depends_on holds {value!r}: pass numbers, strings, lists or dicts.")
-
-    parts = [*_keras_private.all_layers(model), *_optimizers(model)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of lambdas, which nobody loads from these
-        compiled = plain_config(model.get_compile_config) or {}
-        configs = [[type(part).__name__, plain_config(part.get_config)] for part in parts]
-    shapes = [list(variable.shape) for variable in model.weights]
-    content = [facts, configs, shapes, compiled.get("loss"), compiled.get("metrics")]
-    return json.dumps(content, sort_keys=True, default=encoded)

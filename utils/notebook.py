@@ -57,6 +57,10 @@ def _configure_gpus() -> None:
         with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     allowed = settings.read_environment("COMPANION_TF32", ("0", "1"), "0") == "1"
+    # A Python that a cell starts shares the card, and rounds, as this one does.
+    os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
+    if not allowed:
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     tf.config.experimental.enable_tensor_float_32_execution(allowed)
 
 
@@ -93,6 +97,41 @@ def _mirror_models() -> None:
 
 
 @contextmanager
+def full_precision():
+    """Let layers that are made in this `with` block compute in float32, whatever Keras's policy is.
+
+    For a comparison with NumPy to five digits, which `mixed_float16` would not allow.
+    """
+    import keras
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def tolerance(float32_tolerance: float) -> float:
+    """Return how closely two computations of a model of order 1 agree under Keras's policy.
+
+    Args:
+        float32_tolerance: how closely they agree in float32.
+
+    Returns:
+        The same in float32; under `mixed_float16` and `mixed_bfloat16` ten times the distance of
+        two neighbouring numbers at 1, if that is more.
+    """
+    import keras
+    import ml_dtypes
+
+    dtype = keras.config.dtype_policy().compute_dtype
+    if dtype == "float32":
+        return float32_tolerance
+    return max(float32_tolerance, 10 * float(ml_dtypes.finfo(dtype).eps))
+
+
+@contextmanager
 def _no_stderr():
     """Discard the process's stderr: TensorFlow's C++ writes to it before it reads any setting."""
     sys.stderr.flush()
@@ -109,7 +148,8 @@ def _no_stderr():
 def banner(*data) -> None:
     """Print one line: profile, devices, Keras version, data, where the log is.
 
-    A second line says how to use an NVIDIA card that TensorFlow cannot use as yet.
+    Further lines say what to do about an NVIDIA card that TensorFlow cannot use as yet, or that is
+    newer than TensorFlow or Keras.
 
     Args:
         data: what the loaders of `utils.datasets` returned.
@@ -126,6 +166,6 @@ def banner(*data) -> None:
     ]
     print(" | ".join(parts))
     if keras.backend.backend() == "tensorflow":
-        advice = settings.unused_card_advice()
-        if advice:
-            print(advice)
+        advice = [settings.unused_card_advice(), *settings.new_card_advice()]
+        for line in filter(None, advice):
+            print(line)

@@ -7,6 +7,7 @@ import base64
 import io
 import math
 import textwrap
+import warnings
 
 import numpy as np
 from tabulate import tabulate
@@ -89,8 +90,14 @@ def show_figure(figure, alt: str, data=None) -> None:
     kind = "jpeg" if in_colour else "png"
     options = {"pil_kwargs": {"quality": 85}} if in_colour else {}
     file = io.BytesIO()
-    figure.savefig(file, format=kind, facecolor="white", **options)
+    with warnings.catch_warnings(record=True) as caught:
+        figure.savefig(file, format=kind, facecolor="white", **options)
     plt.close(figure)
+    other = [warning for warning in caught if "missing from font" not in str(warning.message)]
+    if len(other) < len(caught):  # a warning for each character
+        print("No font of this computer has some characters of the next figure: boxes instead.")
+    for warning in other:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
     _display_image(f"image/{kind}", file, f"[Figure: {alt}]", alt)
 
 
@@ -106,10 +113,14 @@ def show_table(rows: list[dict]) -> None:
 
     Args:
         rows: dicts with the same keys, which become the headings. Numbers are shown as the caller
-            formatted them, and a column is right-aligned if all its cells begin like numbers.
+            formatted them, and a column is right-aligned if all its cells begin like numbers. Where
+            there is none, a line says so.
     """
     from IPython.display import display
 
+    if not rows:
+        print("Nothing to show: the table has no rows.")
+        return
     columns = {key: [str(row[key]) for row in rows] for key in rows[0]}
     alignment = []
     for cells in columns.values():
@@ -342,15 +353,18 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
     """Lay images out in rows, in reading order, as one image of the same values.
 
     Args:
-        images: (n, height, width, channels); n is a multiple of `columns`.
-        columns: images in a row.
+        images: (n, height, width, channels), at least one.
+        columns: images in a row; fewer if there are fewer images. What the last row lacks is 0.
 
     Returns:
-        (n / columns * height, columns * width, channels).
+        (rows * height, columns * width, channels).
     """
     count, height, width, channels = images.shape
-    rows = count // columns
-    grid = images.reshape(rows, columns, height, width, channels)
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    missing = rows * columns - count
+    full = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+    grid = full.reshape(rows, columns, height, width, channels)
     grid = grid.swapaxes(1, 2)  # (rows, height, columns, width, channels)
     return grid.reshape(rows * height, columns * width, channels)
 
@@ -380,7 +394,7 @@ def show_images(
         axes.axis("off")
     for axes, (name, image) in zip(panels.flat, images.items(), strict=False):
         axes.imshow(image)
-        axes.set_title(name, fontsize=15)
+        axes.set_title(name, fontsize=15, parse_math=False)  # a file's name may hold dollar signs
     if title:
         figure.suptitle(title, fontsize=19, weight="bold")
     show_figure(figure, alt, data)

@@ -9,12 +9,14 @@ import platform
 import sys
 import uuid
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
 from utils import plots, settings
+from utils.fingerprints import fingerprint
 
 # `run` identifies the last start of a notebook in this kernel. `unsaved` holds the rows of
 # leaderboards whose file could not be written, by path: they count in this kernel only. `claims`
@@ -197,27 +199,32 @@ def evidence_path(notebook: str, profile: str, data: str) -> Path:
     return settings.ROOT / "docs" / "results" / "evidence" / f"{notebook}-{profile}-{data}.json"
 
 
-def cached_images(name: str, make, run, **facts) -> list[np.ndarray]:
-    """Return images that were generated before from the same facts, or else generate and save them.
+def cached_images(name: str, make, run) -> list[np.ndarray]:
+    """Return images that the same code generated before from the same data, or generate them.
 
     They lie in the notebook's run folder, each saved as soon as it is generated, where it can be
-    viewed even if the kernel dies. The next call generates a series that was cut short anew.
+    viewed even if the kernel dies. The next call generates a series that was cut short anew. What
+    counts is everything that `make` uses, as in `fingerprints`: its code, what it calls in the
+    notebook, arguments, photographs, settings and the weights of a network.
 
     Args:
         name: of the images, as a reader knows it.
         make: takes nothing and yields images (height, width, 3) of values from 0 to 255, the result
-            last.
+            last; for example a `functools.partial` of a function of the notebook.
         run: of `tracking`; logs each new image.
-        facts: everything else that the images depend on; the profile counts without being named.
 
     Returns:
         All of them, (height, width, 3) of uint8.
     """
-    key = _to_json([facts, settings.profile()], sort_keys=True)
     parent = settings.runs_dir() / settings.notebook_name() / "pictures"
-    folder = parent / settings.file_label(name, key)
+    folder = parent / settings.file_label(name, fingerprint(make))
     images = _read_images(folder)
-    return _save_images(name, make, run, folder) if images is None else images
+    if images is None:
+        return _save_images(name, make, run, folder)
+    saved = datetime.fromtimestamp((folder / "finished").stat().st_mtime)
+    when = saved.strftime("%Y-%m-%d at %H:%M")
+    print(f"{name}: generated before ({when}), loaded from {settings.display_path(folder)}")
+    return images
 
 
 def _read_images(folder: Path) -> list[np.ndarray] | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import numbers
 import os
 import re
 import shutil
@@ -21,6 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent
 # The driver on Linux has a folder of each card there, and the device if this process may use them.
 NVIDIA_CARDS = Path("/proc/driver/nvidia/gpus")
 NVIDIA_DEVICE = Path("/dev/nvidiactl")
+
+# On cards from this compute capability on, such as Colab's G4, a cast of ids that TextVectorization
+# makes fails on the GPU; Keras does it on the CPU since this version (its issue 22406).
+CAST_FAILS_FROM = (12, 0)
+KERAS_CASTS_ON_CPU = (3, 14)
 
 # What a notebook's models and logs may need. If less is free, they go to another disk that has it.
 MIN_FREE_BYTES = 50_000_000
@@ -69,6 +75,38 @@ def choose(*, quick: dict, live: dict, full: dict) -> SimpleNamespace:
                 "all profiles need the same settings."
             )
     return SimpleNamespace(**profiles[profile()])
+
+
+def require(condition: bool, sentence: str) -> None:
+    """Refuse settings that cannot be, in the cell that holds them and not minutes later.
+
+    Args:
+        condition: what must hold.
+        sentence: which setting is refused, and what is possible.
+
+    Raises:
+        CompanionError: it does not hold.
+    """
+    if not condition:
+        raise CompanionError(sentence)
+
+
+def require_at_least(cfg: SimpleNamespace, **minima: float) -> None:
+    """Refuse settings that are below a minimum; where it is an integer, also those that are not.
+
+    Args:
+        cfg: the settings, as `choose` returns them.
+        minima: name of a setting to the smallest value that it may have.
+
+    Raises:
+        CompanionError: a setting is smaller, or no integer where only an integer can be.
+    """
+    for name, minimum in minima.items():
+        value = getattr(cfg, name)
+        kind = "an integer" if isinstance(minimum, int) else "a number"
+        allowed = numbers.Integral if isinstance(minimum, int) else numbers.Real
+        possible = isinstance(value, allowed) and value >= minimum
+        require(possible, f"cfg.{name} = {value!r}: choose {kind} of {minimum} or more.")
 
 
 def data_mode() -> str:
@@ -189,8 +227,13 @@ def display_path(path: Path | str) -> str:
     path = Path(path).resolve()
     for base, prefix in ((ROOT, ""), (Path.home().resolve(), "~/")):
         if path.is_relative_to(base):
-            return prefix + path.relative_to(base).as_posix()
-    return path.as_posix()
+            return printable(prefix + path.relative_to(base).as_posix())
+    return printable(path.as_posix())
+
+
+def printable(name: str) -> str:
+    """Write bytes of a file name that are no UTF-8 as escapes: a notebook cannot print them."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def num_cores() -> int:
@@ -259,6 +302,36 @@ def unused_card_advice() -> str:
     else:
         advice = "its driver is too old for TensorFlow's CUDA libraries; install a newer one"
     return f"{cards[0]} is not used: {advice}."
+
+
+def new_card_advice() -> list[str]:
+    """Say what fails on a GPU that is newer than Keras or TensorFlow, a line for each."""
+    import keras
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return []
+    details = tf.config.experimental.get_device_details(gpus[0])
+    name = details.get("device_name", "This GPU")
+    capability = details.get("compute_capability", (0, 0))
+    lines = []
+    version = tuple(int(part) for part in keras.__version__.split(".")[:2])
+    if capability >= CAST_FAILS_FROM and version < KERAS_CASTS_ON_CPU:
+        lines.append(
+            f"On {name}, Keras {keras.__version__} fails in TextVectorization "
+            "(CUDA_ERROR_INVALID_HANDLE): run %pip install -U keras, then restart the kernel."
+        )
+    built_for = []  # such as "sm_89" and "compute_90", for compute capability 8.9 and 9.0
+    for target in tf.sysconfig.get_build_info().get("cuda_compute_capabilities", []):
+        digits = re.sub(r"\D", "", target)
+        built_for.append((int(digits[:-1]), int(digits[-1])))
+    if capability > max(built_for, default=capability):
+        lines.append(
+            f"{name} is newer than this TensorFlow: if a cell fails with "
+            "CUDA_ERROR_INVALID_HANDLE, use another GPU, or none (CUDA_VISIBLE_DEVICES=-1)."
+        )
+    return lines
 
 
 def _missing_cuda_packages() -> list[str]:

@@ -6,7 +6,6 @@ The results of a notebook belong in `results`.
 import atexit
 import contextlib
 import io
-import netrc
 import os
 import queue
 import threading
@@ -16,49 +15,52 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from utils import settings
+from utils import _wandb_settings, settings
 from utils._timeouts import within
 
 PROJECT = "deep-learning-companion"
-SERVER = "https://api.wandb.ai"
-# From 0.31 on, `wandb login` files the same account's key under this name.
-SERVER_ALIAS = "api.forge.coreweave.com"
+PROXY_ASKS = "the proxy asks for a password (HTTPS_PROXY=http://user:password@host:port)"
 # A talk cannot wait longer.
 ANSWER_SECONDS = 3  # for the first answer of the server
 INIT_SECONDS = 5  # for a run to start
 FINISH_SECONDS = 8  # for the last upload
 FLUSH_SECONDS = 0.1
-# The modes that W&B knows, and what each comes down to.
-MODES = {name: name for name in ("online", "offline", "disabled")}
-MODES |= {"shared": "online", "run": "online", "dryrun": "offline"}
 
-# The account whose server failed, and the run that has not finished.
-_session = SimpleNamespace(failed=None, run=None)
+# The account whose server failed, the run that has not finished, the problem that was reported.
+_session = SimpleNamespace(failed=None, run=None, reported="")
 
 
 def mode() -> str:
     """Return where runs are logged: "online", "offline" or "disabled".
 
-    `WANDB_MODE` wins. Otherwise the quick profile is offline, as it never touches the network, and
-    the other profiles are online if there is a key: in `WANDB_API_KEY`, or in netrc for the server,
-    which is W&B's own or the one that `WANDB_BASE_URL` names. Once a server has failed, the session
-    stays offline until it gets another key or server.
+    `WANDB_MODE` wins, then what W&B's settings files say, as after `wandb offline`. They cannot
+    send the quick profile online, which never touches the network. Where they say nothing, the
+    others are online if there is a key for the server: in `WANDB_API_KEY`, netrc or the files.
+    Nothing is online if one of these files cannot be followed, or once the server has failed, until
+    there is another key or server.
 
     Raises:
         CompanionError: `WANDB_MODE` has a value that W&B does not know.
     """
+    modes = _wandb_settings.MODES
+    account = _wandb_settings.account()
     if os.environ.get("WANDB_MODE", "").strip():
-        requested = MODES[settings.read_environment("WANDB_MODE", tuple(MODES), "online")]
+        requested = modes[settings.read_environment("WANDB_MODE", tuple(modes), "online")]
     else:
-        requested = "online" if settings.profile() != "quick" and _account()[1] else "offline"
-    return "offline" if requested == "online" and _session.failed == _account() else requested
+        by_default = "online" if account[1] else "offline"
+        requested = modes.get(_wandb_settings.get("mode").lower(), by_default)
+        if requested == "online" and settings.profile() == "quick":
+            requested = "offline"
+    stopped = _session.failed == account or _wandb_settings.problem()
+    return "offline" if requested == "online" and stopped else requested
 
 
 def start(name: str, config=None) -> "Run":
     """Start the W&B run of one trained model; use it in a `with` block, which finishes it.
 
     Trouble with the key, the network or the disk never raises: within seconds it costs one printed
-    line, and the log is written on this machine, or not at all.
+    line, and the log is written on this machine, or not at all. What W&B's own settings say about
+    mode, server, entity, project, group, tags, proxy and silence is followed.
 
     Args:
         name: of the model, as a reader knows it.
@@ -79,13 +81,17 @@ def start(name: str, config=None) -> "Run":
             run, reason = _try_init("online", name, config)
             if run:
                 return run
-        _session.failed = _account()
-        print(f"W&B: {reason}; logging offline instead.")
+        _session.failed = _wandb_settings.account()
+        _say(f"{reason}; logging offline instead.")
+    problem = _wandb_settings.problem()
+    if problem and problem != _session.reported:
+        _session.reported = problem
+        _say(f"{problem}; logging offline.")
     for _ in range(2):  # the first attempt may meet a background process that has died
         run, reason = _try_init("offline", name, config)
         if run:
             return run
-    print(f"W&B: {reason}; {name} is not logged.")
+    _say(f"{reason}; {name} is not logged.")
     return Run(None)
 
 
@@ -264,7 +270,7 @@ class Run:
         if self._offline:
             self._report(f"writing the log takes too long; it is in {path}{extent}")
         else:
-            _session.failed = _account()
+            _session.failed = _wandb_settings.account()
             self._offline = True
             upload = f"`wandb sync {path}` uploads it{extent}"
             self._report(f"the server stopped answering; the log is safe in {path}, {upload}")
@@ -272,7 +278,13 @@ class Run:
     def _report(self, line):
         if not self._reported:
             self._reported = True
-            print(f"W&B: {line}.")
+            _say(f"{line}.")
+
+
+def _say(line):
+    """Print a line, unless the user has silenced W&B."""
+    if not _wandb_settings.is_on("silent"):
+        print(f"W&B: {line}")
 
 
 def _to_bytes(image):
@@ -294,30 +306,11 @@ def _first_sentence(error: Exception) -> str:
     return text.splitlines()[0].split(". ")[0].rstrip(".")
 
 
-def _account() -> tuple[str, str]:
-    """Return the server's address and the key for it, which is empty if there is none."""
-    server = os.environ.get("WANDB_BASE_URL", "").strip().rstrip("/") or SERVER
-    key = os.environ.get("WANDB_API_KEY", "").strip()
-    if key:
-        return server, key
-    try:
-        path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-        # On Windows `wandb login` writes the second one.
-        entries = netrc.netrc(path if path.exists() else path.with_name("_netrc"))
-    except (OSError, ValueError, RuntimeError, netrc.NetrcParseError):
-        return server, ""
-    for host in (urlsplit(server).netloc, SERVER_ALIAS if server == SERVER else ""):
-        entry = entries.authenticators(host) if host else None
-        if entry:
-            return server, entry[2] or ""
-    return server, ""
-
-
 def _why_not_online() -> str:
     """Ask the server who we are, before wandb does: its own attempts take minutes to give up."""
     import requests
 
-    server, key = _account()
+    server, key = _wandb_settings.account()
     host = urlsplit(server).netloc or server
     if not key:
         return "no key (set WANDB_API_KEY, or run `wandb login`)"
@@ -326,7 +319,10 @@ def _why_not_online() -> str:
 
     def query_viewer():
         options = {"json": {"query": "query Viewer { viewer { id } }"}, "auth": ("api", key)}
+        options |= _wandb_settings.connection()
         answer = requests.post(f"{server}/graphql", timeout=ANSWER_SECONDS, **options)
+        if answer.status_code == 407:
+            return PROXY_ASKS
         if answer.status_code in (401, 403) or (answer.ok and not answer.json()["data"]["viewer"]):
             return f"{host} refused the key (check WANDB_API_KEY)"
         return "" if answer.ok else f"{host} answered {answer.status_code}"
@@ -335,6 +331,10 @@ def _why_not_online() -> str:
         return within(ANSWER_SECONDS, query_viewer)
     except (TimeoutError, requests.Timeout):
         return f"{host} did not answer in {ANSWER_SECONDS} s"
+    except requests.exceptions.ProxyError as error:
+        return PROXY_ASKS if "407" in str(error) else "the proxy cannot be reached"
+    except requests.exceptions.SSLError:
+        return f"the certificate of {host} is not trusted (name it in REQUESTS_CA_BUNDLE)"
     except requests.ConnectionError:
         return f"{host} cannot be reached"
     except Exception as error:  # such as the sign-in page of a hotel's network
@@ -360,24 +360,33 @@ def _init(mode: str, name: str, config: dict):
     folder = settings.output_dir()
     # This raises if the folder cannot be created; wandb would silently use one of its own.
     folder.mkdir(exist_ok=True)
+    tags = _wandb_settings.get("run_tags", "WANDB_TAGS").split(",")
     options = {}
     if mode == "online":
         # wandb prompts for a key that it does not find.
-        options["base_url"], options["api_key"] = _account()
+        options["base_url"], options["api_key"] = _wandb_settings.account()
+        # It does not read the settings file of the project's folder.
+        for name in ("http_proxy", "https_proxy", "insecure_disable_ssl"):
+            if _wandb_settings.get(name):
+                options[name] = _wandb_settings.get(name)
     # wandb prints coloured warnings before it knows that it is to be silent. WANDB_SILENT is no way
     # out, as it would silence a `wandb sync` in the notebook too.
     with contextlib.redirect_stderr(io.StringIO()):
         import wandb
 
-        wandb.setup(wandb.Settings(silent=True))
+        own = {"silent": True}
+        if _wandb_settings.from_files()[1]:
+            own["settings_system"] = os.devnull  # what cannot be read would stop wandb too
+        wandb.setup(wandb.Settings(**own))
         # By default wandb 0.31 holds 15 seconds of the log in memory: a killed kernel loses them.
         if "x_transaction_log_flush_interval" in wandb.Settings.model_fields:
             options["x_transaction_log_flush_interval"] = FLUSH_SECONDS
         return wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or PROJECT,
-            group=settings.notebook_name(),
+            entity=_wandb_settings.get("entity") or None,
+            project=_wandb_settings.get("project") or PROJECT,
+            group=_wandb_settings.get("run_group") or settings.notebook_name(),
             name=name,
-            tags=[settings.profile()],
+            tags=[settings.profile(), *filter(None, tags)],
             config=config,
             mode=mode,
             dir=folder,

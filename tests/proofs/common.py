@@ -204,8 +204,11 @@ def fresh(*parts: str | Path) -> Path:
 def copy_project(folder: Path) -> None:
     """Copy the files of the project that git knows or would add."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
+    try:
+        done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        sys.exit("This proof copies what git tracks, but this is no git repository: clone one.")
+    for name in filter(None, done.stdout.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
@@ -242,6 +245,7 @@ TIMES = (
     r"\b\d[\d.,]*\+? ?(?:ms|µs|us|s|min|h|seconds|minutes)(?:/\w+)?\b",
     r"\b\d[\d.,]* times as (?:fast|long)",
     r"offline-run-\w+-\w+",
+    r"\d{4}-\d\d-\d\d at \d\d:\d\d",  # when a training was saved
 )
 
 

@@ -65,7 +65,7 @@ def train(kind: str, even: bool, kill: int | None = None) -> dict:
         model = keras.Model([source, target], keras.layers.Dense(VOCAB_SIZE)(decoded))
         data = seq2seq.teacher_forcing_batches(tokens, tokens[:, ::-1], BATCH_SIZE, seed)
         seq2seq.compile_seq2seq(model, 1e-2, EPOCHS * len(data))
-    calls = resume_callbacks(f"{kind} {even}", depends_on={}, data=data, monitor=None)
+    calls = resume_callbacks(f"{kind} {even}", monitor=None)
     if kill is not None:
         dies = keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: epoch == kill and os._exit(9)

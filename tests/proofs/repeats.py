@@ -1,12 +1,17 @@
 """Prove that any cell may run twice in a row, and that two runs of a notebook agree.
 
 `twice` executes every cell of a notebook twice in a row, on samples in the quick profile: without
-an error, and with the stored output wherever a cell is marked for that. `agree` runs a notebook
-twice, in separate kernels and folders, and compares printed text, numbers, and images. About four
-minutes per notebook: `python tests/proofs/repeats.py twice 01 02`.
+an error, with the stored output wherever a cell is marked for that, and with the text of a run in
+which every cell is executed once: both executions of every cell print the same lines, and numbers
+and claims of the summary are equal. Only what depends on time is left out, and what a training
+prints by epoch where the second execution loads it. `agree` runs a notebook twice, in separate
+kernels and folders, and compares printed text, numbers, claims, and images. About four minutes per
+notebook: `python tests/proofs/repeats.py twice 01 02`.
 """
 
+import functools
 import hashlib
+import re
 import sys
 import time
 
@@ -15,46 +20,99 @@ from nbclient.exceptions import CellExecutionError
 from tests.proofs import common
 from tools.execution import notebooks
 
+LOADED = re.compile(r"\bloaded from\b")  # a training, or images, of the execution before
+
 
 def twice(number: str) -> dict:
-    """Execute every cell of a notebook twice in a row."""
+    """Execute every cell of a notebook twice in a row, and compare with a plain run."""
     lost = []
     checked = common.stored(number)
+    plain_texts, plain_numbers, _ = once(number, "first")
+    lines = 0
     cells = 0
     runs = common.fresh("repeats", number, "twice")
     with common.Kernel(common.notebook(number), common.environment(runs)) as kernel:
-        for position, cell in enumerate(kernel.cells, 1):
+        for position, (cell, plain) in enumerate(zip(kernel.cells, plain_texts, strict=True), 1):
             try:
                 first, second = kernel.run(cell, times=2)
             except CellExecutionError as error:
                 lost.append(f"cell {position}: {error.ename}: {error.evalue}"[:200])
                 break
             cells += 1
+            lines += len(plain)
             if cell.id in checked and not first == second == checked[cell.id]:
-                lost.append(f"cell {position} prints something else")
+                lost.append(f"cell {position} prints something else than is stored")
+            changed = changed_lines(plain, comparable(first, runs), comparable(second, runs))
+            if changed:
+                lost.append(f"cell {position}: {changed[0]!r}"[:200])
+    if cells == len(plain_texts):
+        numbers = numbers_and_claims(runs, number)
+        lost += [f"number {name!r}" for name in common.differences(plain_numbers, numbers)]
     return {
         "notebook": common.notebook(number).stem,
         "proof": f"{cells} cells, each twice",
-        "compared": f"{len(checked)} stored outputs",
+        "compared": f"{len(checked)} stored outputs, {lines} lines, {len(plain_numbers)} numbers",
         "lost": "; ".join(lost) or "nothing",
     }
 
 
+def comparable(text: str, runs) -> list[str]:
+    """Return the lines of a cell's text without what depends on time and on the folder of a run."""
+    text = text.replace(str(runs), "<runs>").replace(f"/{runs.name}", "/<runs>")
+    return common.timeless(text)
+
+
+def changed_lines(plain: list[str], first: list[str], second: list[str]) -> list[str]:
+    """List what two executions of a cell in a row print differently from the one of a plain run.
+
+    Where the second execution loads what the first one has trained or drawn, it says so in a line,
+    and lines about epochs are missing.
+
+    Args:
+        plain: the cell's lines in a run in which every cell is executed once.
+        first: its lines when it is executed the first time.
+        second: its lines when it is executed again.
+
+    Returns:
+        Lines, the first ones first; empty if nothing differs.
+    """
+    changed = differing(plain, first)
+    if any(LOADED.search(line) for line in second):
+        return changed + [line for line in second if line not in plain and not LOADED.search(line)]
+    return changed + differing(plain, second)
+
+
+def differing(one: list[str], other: list[str]) -> list[str]:
+    """List the lines of `other` that differ from those of `one`, and lines that it lacks."""
+    changed = [now for before, now in zip(one, other, strict=False) if before != now]
+    return changed + other[len(one) :] + one[len(other) :]
+
+
+def numbers_and_claims(runs, number: str) -> dict:
+    """Return the numbers of a summary, and each claim with its details as one more number."""
+    summary = common.summary(runs, number)
+    claims = {
+        f"claim: {claim['statement']}": [claim["holds"], *common.timeless(claim["details"])]
+        for claim in summary["claims"]
+    }
+    return summary["numbers"] | claims
+
+
+@functools.cache
 def once(number: str, kind: str) -> tuple[list[list[str]], dict, list[str]]:
-    """Run a notebook; return its text without times, its numbers, and hashes of its images."""
+    """Run a notebook once; return its text without times, its numbers, and hashes of its images."""
     runs = common.fresh("repeats", number, kind)
     texts = []
     images = []
     with common.Kernel(common.notebook(number), common.environment(runs)) as kernel:
         for cell in kernel.cells:
             (text,) = kernel.run(cell)
-            text = text.replace(str(runs), "<runs>").replace(f"/{kind}", "/<runs>")
-            texts.append(common.timeless(text))
+            texts.append(comparable(text, runs))
             for output in cell.outputs:
                 for mime, content in output.get("data", {}).items():
                     if "image" in mime:
                         images.append(hashlib.sha256(content.encode()).hexdigest())
-    return texts, common.summary(runs, number)["numbers"], images
+    return texts, numbers_and_claims(runs, number), images
 
 
 def agree(number: str) -> dict:

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -97,7 +98,9 @@ def versions(python: Path) -> dict[str, str]:
 def run_inside(kind: str, notebook: str) -> int:
     """Run a notebook with this Python; print what went wrong, and return 1 if anything did."""
     path = common.notebook(notebook)
-    folder = common.fresh("versions", "content", kind, notebook) if kind == "colab" else path.parent
+    folder = path.parent
+    if kind == "colab":  # not in this project, which the set-up cell would find above it
+        folder = common.fresh(tempfile.gettempdir(), "companion-colab")
     more = {name: value for name, value in os.environ.items() if name.startswith("GIT_CONFIG")}
     env = common.environment(common.fresh("versions", "runs", kind, notebook), **more)
     stored = common.stored(notebook)

@@ -1,6 +1,7 @@
 """Faces: CelebA's, drawn ones, or those of a folder."""
 
 import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 
 from utils import downloads, settings
 from utils.datasets._dataset import Dataset, check_counts, name_hash, real_or_sample
-from utils.datasets.images import IMAGE_SUFFIXES, open_image
+from utils.datasets._image_files import image_files, open_image, print_left_out
 from utils.errors import CompanionError
 from utils.synthetic.faces import FACES_CARD, draw_faces
 
@@ -76,11 +77,15 @@ def load_faces(
     requested = {"train": train, "test": test}
     if folder is not None:
         folder = Path(folder).expanduser()
-        paths = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+        paths = image_files(folder, subfolders=True)
         parts = _read_face_parts(folder, paths, size, requested)
         name = settings.display_path(folder)
         if parts is None:
-            raise CompanionError(f"fewer than two images in {name} can be read.")
+            raise CompanionError(
+                f"fewer than two images in {name} can be read, one to train on and one to test: "
+                "put .jpg or .png files there, or name another folder. A few hundred are needed to "
+                "learn from."
+            )
         return Dataset("faces", **parts, source="folder", card=f"images in {name}")
 
     def load_real():
@@ -94,7 +99,10 @@ def load_faces(
         return Dataset("faces", **parts, source="real", card=CELEBA_CARD)
 
     def load_sample():
-        counts = check_counts("faces", DRAWN_FACE_COUNTS, requested)
+        available = {}
+        for part, count in requested.items():
+            available[part] = _available(part, DRAWN_FACE_COUNTS[part], count)
+        counts = check_counts("faces", DRAWN_FACE_COUNTS, available)
         parts = {part: FaceImages(*draw_faces(n, size, seed=part)) for part, n in counts.items()}
         return Dataset("faces", **parts, source="sample", card=FACES_CARD)
 
@@ -121,26 +129,36 @@ def _read_face_parts(
                 # Among few images, the tenth may hold only images that cannot be read.
                 return _read_face_parts(folder, pools["train"], size, requested)
             return None
-        if len(images) < count:
-            print(f"faces: the {part} part has {len(images):,} images, not {count:,}.")
+        _available(part, len(images), count)
         parts[part] = FaceImages(np.stack(images))
     return parts
+
+
+def _available(part: str, most: int, count: int | None) -> int | None:
+    """Return how many of the requested images there are, and say so if there are fewer."""
+    if count is None or count <= most:
+        return count
+    print(f"faces: the {part} part has {most:,} images, not {count:,}.")
+    return most
 
 
 def _read_faces(paths: list[Path], count: int, size: int) -> list[np.ndarray]:
     """Read the first `count` faces, each (size, size, 3); print which are left out, and why."""
     images = []
+    left_out = []
     start = 0
-    with ThreadPoolExecutor(4) as workers:
+    with warnings.catch_warnings(), ThreadPoolExecutor(4) as workers:
+        warnings.simplefilter("ignore")  # of Pillow, of odd EXIF and of large images
         # A second pass reads replacements for images that could not be read.
         while len(images) < count and start < len(paths):
             chunk = paths[start : start + count - len(images)]
             start += len(chunk)
             for face in workers.map(lambda path: _read_face(path, size), chunk):
                 if isinstance(face, CompanionError):
-                    print(f"Left out: {face}")
+                    left_out.append(face)
                 else:
                     images.append(face)
+    print_left_out(left_out)
     return images
 
 

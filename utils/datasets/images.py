@@ -2,20 +2,23 @@
 
 import hashlib
 import importlib.util
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from utils import _archives, downloads, settings
 from utils.datasets._dataset import (
     Dataset,
     check_counts,
-    content_hash,
     real_or_sample,
     source_label,
 )
+from utils.datasets._image_files import image_files, open_image, print_left_out
 from utils.errors import CompanionError
+from utils.fingerprints import fingerprint
 from utils.synthetic import paintings
 from utils.synthetic.digits import DIGITS_CARD, draw_digits
 
@@ -24,7 +27,8 @@ DIGIT_COUNTS = {"train": 60_000, "test": 10_000}
 MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
 # What NumPy raises on a file that is cut off or of another kind.
 UNREADABLE = (*_archives.UNREADABLE, OSError, LookupError, TypeError, AttributeError)
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+# Images that have been read stay in memory for `ImageCollection.resized`, larger ones at this size.
+KEPT_SIDE = 1920
 SESSION_PAINTING = "starry_night.jpg"
 # Photographs that packages ship: name to package, file in it, author and licence. All may be shown.
 SHIPPED_PHOTOGRAPHS = {
@@ -71,12 +75,29 @@ class ImageCollection:
         paintings: each (height, width, 3), uint8.
         source: "real" (with the session's painting), "sample" or "folder" (the reader's own).
         card: where they come from.
+        originals: "photographs" and "paintings" to those that were read from files, by name, before
+            they were shrunk.
     """
 
     photographs: dict[str, np.ndarray]
     paintings: dict[str, np.ndarray]
     source: str
     card: str
+    originals: dict[str, dict[str, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def resized(self, max_side: int) -> "ImageCollection":
+        """Return the same images in another size; no file is read again.
+
+        Args:
+            max_side: images are shrunk until neither side is longer, in pixels; never enlarged.
+        """
+        shrunk = {}
+        for kind, originals in self.originals.items():
+            shrunk[kind] = {name: _shrink(image, max_side) for name, image in originals.items()}
+        shrunk["paintings"] |= _paint_sample(max_side)
+        return ImageCollection(
+            **shrunk, source=self.source, card=self.card, originals=self.originals
+        )
 
     @property
     def licences(self) -> dict[str, str]:
@@ -94,7 +115,7 @@ class ImageCollection:
     @property
     def fingerprint(self) -> str:
         """Hash the names and pixels, on every access, because arrays can be changed in place."""
-        return content_hash({"photographs": self.photographs, "paintings": self.paintings})
+        return fingerprint({"photographs": self.photographs, "paintings": self.paintings})
 
 
 def load_digits(train: int | None = None, test: int | None = None) -> Dataset:
@@ -129,7 +150,13 @@ def load_digits(train: int | None = None, test: int | None = None) -> Dataset:
     return real_or_sample("digits", load_real, load_sample)
 
 
-def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageCollection:
+def load_images(
+    folder: str | Path | None = None,
+    max_side: int = 512,
+    *,
+    min_side: int = 16,
+    max_images: int = 8,
+) -> ImageCollection:
     """Load photographs and paintings, all of which may be shown.
 
     The photographs are those that scikit-learn and scikit-image ship. The first painting is the
@@ -137,24 +164,32 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageC
     by code follow it.
 
     Args:
-        folder: with images of your own, which then are the photographs; grey, transparent, CMYK and
-            rotated ones work, and one that cannot be read is named and left out.
+        folder: with images of your own, which then are the photographs, or a single image. Grey,
+            transparent, CMYK and rotated ones work; one that cannot be read is named and left out.
         max_side: images are shrunk until neither side is longer, in pixels.
+        min_side: images of your own whose shorter side then has fewer pixels are left out.
+        max_images: how many of your own are read, the first by name.
 
     Raises:
-        CompanionError: `folder` holds no image that can be read.
+        CompanionError: `folder` holds no image that can be used, or `max_side` is too small.
         downloads.Unavailable: `COMPANION_DATA=real` and the session's painting is not in the cache,
             or cannot be read.
     """
+    if max_side < 2 * min_side:
+        raise CompanionError(
+            f"images of max_side={max_side} requested: choose {2 * min_side} pixels or more."
+        )
     if folder is not None:
         folder = Path(folder).expanduser()
-        photographs = _read_folder(folder, max_side)
+        originals = {
+            "photographs": _read_folder(folder, max_side, min_side, max_images),
+            "paintings": {},
+        }
         card = f"images in {settings.display_path(folder)}"
-        return ImageCollection(photographs, _paint_sample(max_side), "folder", card)
+        return ImageCollection({}, {}, "folder", card, originals).resized(max_side)
 
     path = settings.cache_dir() / "pictures" / SESSION_PAINTING
-    photographs = _load_shipped_photographs(max_side)
-    drawn = _paint_sample(max_side)
+    originals = {"photographs": _load_shipped_photographs(max_side), "paintings": {}}
 
     def load_real():
         if not path.is_file():
@@ -163,14 +198,16 @@ def load_images(folder: str | Path | None = None, max_side: int = 512) -> ImageC
                 f"{settings.display_path(path.parent)}."
             )
         try:
-            painting = load_image(path, max_side)
+            painting = _read_original(path, max_side)
         except CompanionError as reason:
             raise downloads.Unavailable(str(reason)) from reason
         card = "photographs that packages ship, and the session's painting"
-        return ImageCollection(photographs, {"The Starry Night": painting} | drawn, "real", card)
+        with_painting = originals | {"paintings": {"The Starry Night": painting}}
+        return ImageCollection({}, {}, "real", card, with_painting).resized(max_side)
 
     def load_sample():
-        return ImageCollection(photographs, drawn, "sample", paintings.PAINTINGS_CARD)
+        card = paintings.PAINTINGS_CARD
+        return ImageCollection({}, {}, "sample", card, originals).resized(max_side)
 
     # Nearly nobody has the painting, so only trouble with it is worth a line.
     return real_or_sample("images", load_real, load_sample, announce=path.is_file())
@@ -189,68 +226,70 @@ def load_image(path: str | Path, max_side: int = 512) -> np.ndarray:
     Raises:
         CompanionError: it cannot be read.
     """
-    from PIL import Image
-
-    image = open_image(path)
-    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+    return _shrink(_read_original(path, max_side), max_side)
 
 
-def open_image(path: str | Path, min_side: int | None = None):
-    """Return a Pillow image, RGB and upright.
-
-    A JPEG may be decoded at a lower resolution, as long as its shorter side has `min_side` pixels.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as file:
-            if min_side and min(file.size) > min_side:
-                scale = min_side / min(file.size)
-                file.draft("RGB", tuple(int(side * scale) + 1 for side in file.size))
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
-            if "A" in image.getbands() or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise CompanionError(
-            f"{settings.display_path(path)} is not an image that can be read ({error})."
-        ) from error
-
-
-def _read_folder(folder: Path, max_side: int) -> dict[str, np.ndarray]:
-    """Read the images of a folder, by name; print which are left out, and why."""
+def _read_folder(
+    folder: Path, max_side: int, min_side: int, max_images: int
+) -> dict[str, np.ndarray]:
+    """Read images of a folder, by name; print which are left out, and why."""
+    paths = image_files(folder)
     images = {}
-    for path in sorted(folder.glob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
+    left_out = []
+    for path in paths:
+        if len(images) == max_images:
+            break
         try:
-            image = load_image(path, max_side)
-            _check_proportions(image, path, max_side)
+            image = _read_original(path, max_side)
+            _check_proportions(image, path, max_side, min_side)
             images[path] = image
         except CompanionError as reason:
-            print(f"Left out: {reason}")
+            left_out.append(reason)
+    print_left_out(left_out)
+    name = settings.display_path(folder)
     if not images:
-        raise CompanionError(
-            f"no image in {settings.display_path(folder)}: put .jpg or .png files there."
+        usable = " that can be used" if paths else ""
+        raise CompanionError(f"no image in {name}{usable}: put .jpg or .png files there.")
+    if len(images) + len(left_out) < len(paths):
+        print(
+            f"{len(images)} of {len(paths):,} images in {name} are used, the first by name. For "
+            "others, put them into a folder of their own, or set max_images of load_images."
         )
     # Both a.jpg and a.png may be there: with their endings they have different names.
     stems = {path.stem for path in images}
     short = len(stems) == len(images)
-    return {path.stem if short else path.name: image for path, image in images.items()}
+    named = {path.stem if short else path.name: image for path, image in images.items()}
+    return {settings.printable(name): image for name, image in named.items()}
 
 
-def _check_proportions(image: np.ndarray, path: Path, max_side: int) -> None:
+def _read_original(path: str | Path, max_side: int) -> np.ndarray:
+    """Read an image, (height, width, 3), uint8, its longer side at most `KEPT_SIDE` or max_side."""
+    longest = max(KEPT_SIDE, max_side)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Pillow, of odd EXIF and of large images
+        return _shrink(open_image(path, max_side=longest), longest)
+
+
+def _shrink(image, max_side: int) -> np.ndarray:
+    """Shrink an array (height, width, 3) or a Pillow image until neither side is longer."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image)
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _check_proportions(image: np.ndarray, path: Path, max_side: int, min_side: int) -> None:
     # The networks halve an image four times and more: of a thin strip nothing would remain.
-    height, width = image.shape[:2]
-    longer = max(height, width)
-    if longer < min(64, max_side) or longer > 4 * min(height, width):
+    longer = max(image.shape[:2])
+    shorter = min(image.shape[:2])
+    needed = max(min(64, max_side), min_side)
+    ratio = min(4.0, max_side / min_side)
+    if longer < needed or shorter < min_side or longer > ratio * shorter:
+        with Image.open(path) as file:  # the image may have been shrunk
+            width, height = file.size
         raise CompanionError(
             f"{settings.display_path(path)} is too small or too narrow, {width} by {height} "
-            "pixels: crop it to 4:1 at most, with 64 pixels at least."
+            f"pixels: its sides need {needed} and {min_side} pixels, and {ratio:.2g}:1 at most."
         )
 
 
@@ -294,7 +333,7 @@ def _load_shipped_photographs(max_side: int) -> dict[str, np.ndarray]:
         # Found without importing it: scikit-learn takes seconds.
         path = Path(importlib.util.find_spec(package).origin).parent / file
         if path.is_file():
-            photographs[name] = load_image(path, max_side)
+            photographs[name] = _read_original(path, max_side)
     return photographs
 
 

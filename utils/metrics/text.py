@@ -19,7 +19,8 @@ def bleu_chrf(translations: list[str], references: list[list[str]]) -> dict[str,
 
     BLEU counts the n-grams of words that a reference has too (Papineni et al. 2002), chrF the
     n-grams of characters (Popović 2015), both as sacrebleu computes them (Post 2018); 100 is a
-    perfect match.
+    perfect match. In scripts without spaces between words, such as Chinese, each character counts
+    as a word.
 
     Args:
         translations: one per sentence.
@@ -27,9 +28,19 @@ def bleu_chrf(translations: list[str], references: list[list[str]]) -> dict[str,
 
     Returns:
         {"BLEU": 0 to 100, "chrF": 0 to 100}.
+
+    Raises:
+        ValueError: there are no translations, or not as many as references.
     """
     from sacrebleu.metrics import BLEU, CHRF
 
+    # Keras takes seconds to import, and the intervals do not need it.
+    from utils.text import separate_unspaced
+
+    if not translations or len(translations) != len(references):
+        raise ValueError(f"{len(translations)} translations, {len(references)} rows of references.")
+    translations = [separate_unspaced(text) for text in translations]
+    references = [[separate_unspaced(text) for text in row] for row in references]
     # sacrebleu takes "streams": the first reference of every sentence, then the second, and so on.
     streams = []
     for position in range(max(map(len, references))):
@@ -113,8 +124,7 @@ def nearest_translations(train, english: list[str]) -> list[str]:
 
 
 def _standardized(texts: list[str]) -> list[str]:
-    # Keras takes seconds to import, and neither the other scores nor the intervals need it.
-    from utils.text import standardize_source
+    from utils.text import standardize_source  # it imports Keras, see above
 
     return [text.decode() for text in standardize_source(texts).numpy()]
 

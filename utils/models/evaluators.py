@@ -4,7 +4,6 @@ The generators themselves belong in the notebooks.
 """
 
 import weakref
-import zlib
 
 import keras
 import numpy as np
@@ -48,18 +47,21 @@ def train_digit_classifier(digits) -> keras.Model:
     )
     inputs = keras.Input((28, 28, 1))
     x = inputs
+    convolution = {"padding": "same", "activation": "relu"}
     for filters in (16, 32):
-        x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+        x = keras.layers.Conv2D(filters, 3, **convolution, kernel_initializer=_glorot(filters))(x)
         x = keras.layers.MaxPooling2D()(x)  # (n, 14, 14, 16), then (n, 7, 7, 32)
-    x = keras.layers.Conv2D(32, 3, padding="same", activation="relu")(x)  # (n, 7, 7, 32)
+    x = keras.layers.Conv2D(32, 3, **convolution, kernel_initializer=_glorot(3))(x)  # (n, 7, 7, 32)
     x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(64, activation="relu", name="features")(x)
-    logits = keras.layers.Dense(10)(x)
+    x = keras.layers.Dense(64, activation="relu", kernel_initializer=_glorot(64), name="features")(
+        x
+    )
+    logits = keras.layers.Dense(10, kernel_initializer=_glorot(10))(x)
     model = keras.Model(inputs, logits, name="digit_classifier")
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     train_images = _scaled(digits.train.images)[..., None]
     test_images = _scaled(digits.test.images)[..., None]
-    _fit(model, loss, train_images, digits.train.labels, hyperparameters, digits.source)
+    _fit(model, loss, train_images, digits.train.labels, hyperparameters)
     predicted = model.predict(test_images, batch_size=500, verbose=0).argmax(axis=1)
     accuracy = (predicted == digits.test.labels).mean()
     print(
@@ -105,17 +107,20 @@ def train_attribute_regressor(faces) -> keras.Model:
     filters = 16
     side = faces.train.images.shape[1]
     while side > 5:
-        x = keras.layers.Conv2D(filters, 5, strides=2, padding="same", activation="relu")(x)
+        options = {"strides": 2, "padding": "same", "activation": "relu"}
+        x = keras.layers.Conv2D(filters, 5, **options, kernel_initializer=_glorot(side))(x)
         filters = min(64, 2 * filters)
         side = -(-side // 2)
     x = keras.layers.Flatten()(x)
-    x = keras.layers.Dense(96, activation="relu", name="features")(x)
+    x = keras.layers.Dense(96, activation="relu", kernel_initializer=_glorot(96), name="features")(
+        x
+    )
     # Standardized targets give every attribute the same weight in the loss, whatever its unit.
-    outputs = keras.layers.Dense(len(FACE_ATTRIBUTES))(x)
+    outputs = keras.layers.Dense(len(FACE_ATTRIBUTES), kernel_initializer=_glorot(9))(x)
     standardized = keras.Model(inputs, outputs, name="attribute_regressor")
     train_images = _scaled(faces.train.images)
     standardized_targets = (targets - mean) / deviation
-    _fit(standardized, "mse", train_images, standardized_targets, hyperparameters, faces.source)
+    _fit(standardized, "mse", train_images, standardized_targets, hyperparameters)
 
     values = outputs * deviation.astype("float32") + mean.astype("float32")
     model = keras.Model(inputs, values, name="attribute_regressor")
@@ -152,27 +157,30 @@ def _scaled(images) -> np.ndarray:
     return images.astype("float32") / 255
 
 
-def _fit(model, loss, images, targets, hyperparameters, source) -> None:
-    """Train on about `num_examples` images, with a learning rate that decreases to 0."""
+def _glorot(seed: int):
+    """Return Keras's default initializer with a seed: a measure is the same in every notebook."""
+    return keras.initializers.GlorotUniform(seed)
+
+
+def _fit(model, loss, images, targets, hyperparameters) -> None:
+    """Train on about `num_examples` images, with a learning rate that decreases to 0.
+
+    Neither weights nor order depend on the notebook's seed, else another seed would be another
+    measure.
+    """
+    order = np.random.default_rng(0).permutation(len(images))
     epochs = max(1, round(hyperparameters.num_examples / len(images)))
     steps = epochs * -(-len(images) // hyperparameters.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(2e-3, steps)
     model.compile(keras.optimizers.Adam(schedule), loss)
-    # No setting of a notebook has an influence, so none decides whether the weights are loaded.
-    config = vars(hyperparameters) | {
-        "source": source,
-        "images": images.shape,
-        "checksum": zlib.crc32(images[:100].tobytes()),
-    }
-    with tracking.start(model.name, config) as run:
-        callbacks = resume_callbacks(
-            model.name, depends_on=config, run=run, max_seconds=55, monitor=None
-        )
+    with tracking.start(model.name, hyperparameters) as run:
         model.fit(
-            images,
-            targets,
+            images[order],
+            targets[order],
+            shuffle=False,
             batch_size=hyperparameters.batch_size,
             epochs=epochs,
             verbose=0,
-            callbacks=callbacks,
+            # Without a time budget: a network that is half trained would measure otherwise.
+            callbacks=resume_callbacks(model.name, run=run, monitor=None),
         )

@@ -12,7 +12,8 @@ def slerp(first, last, fraction):
 
     Args:
         first: latent vectors (d,) or (n, d).
-        last: latent vectors of the same shape, at an angle to `first` other than 0 and 180 degrees.
+        last: latent vectors of the same shape. Where they have the direction of `first`, or the
+            opposite one, no arc is given: the interpolation is linear.
         fraction: 0 gives `first`, 1 gives `last`; an array (steps, 1) gives all steps between two
             vectors (d,).
 
@@ -20,8 +21,12 @@ def slerp(first, last, fraction):
         Latent vectors (n, d) or (steps, d).
     """
     norms = np.linalg.norm(first, axis=-1) * np.linalg.norm(last, axis=-1)  # (n,)
-    cosine = (first * last).sum(axis=-1) / norms
+    cosine = (first * last).sum(axis=-1) / np.where(norms > 0, norms, 1)
     angle = np.arccos(np.clip(cosine, -1, 1))[..., None]  # (n, 1)
+    sine = np.sin(angle)
     from_first = np.sin((1 - fraction) * angle) * first
     from_last = np.sin(fraction * angle) * last
-    return (from_first + from_last) / np.sin(angle)
+    # Two photographs of a folder may be the same file, and a latent space may have one dimension.
+    has_arc = sine > 1e-3
+    arc = (from_first + from_last) / np.where(has_arc, sine, 1)
+    return np.where(has_arc, arc, (1 - fraction) * first + fraction * last)

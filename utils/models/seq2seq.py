@@ -104,7 +104,8 @@ def build_gru_seq2seq(
     decoder = keras.layers.GRU(units, return_sequences=True, name="decoder")
     x = decoder(embedding(target), initial_state=encoder_state)  # (batch, target length, units)
     x = keras.layers.Dropout(dropout)(x)
-    logits = keras.layers.Dense(target_vocab_size, name="logits")(x)
+    # In float32 under any policy of Keras, as losses and probabilities are.
+    logits = keras.layers.Dense(target_vocab_size, dtype="float32", name="logits")(x)
     return keras.Model([source, target], logits)
 
 

@@ -22,16 +22,19 @@ class _TransformerBlock(keras.layers.Layer):
         self.num_heads = num_heads
         self.dropout = dropout
         head_dim = embed_dim // num_heads
-        self.attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
+        # Sublayers would take the global policy, even in a block that was saved under another one.
+        policy = self.dtype_policy
+        attention = {"num_heads": num_heads, "key_dim": head_dim, "dtype": policy}
+        self.attention = keras.layers.MultiHeadAttention(**attention)
         if self.attends_to_source:
-            self.cross_attention = keras.layers.MultiHeadAttention(num_heads, key_dim=head_dim)
-        self.feed_forward_hidden = keras.layers.Dense(dense_dim, activation="relu")
-        self.feed_forward_output = keras.layers.Dense(embed_dim)
-        self.dropout_layer = keras.layers.Dropout(dropout)
-        self.attention_norm = keras.layers.LayerNormalization()
+            self.cross_attention = keras.layers.MultiHeadAttention(**attention)
+        self.feed_forward_hidden = keras.layers.Dense(dense_dim, activation="relu", dtype=policy)
+        self.feed_forward_output = keras.layers.Dense(embed_dim, dtype=policy)
+        self.dropout_layer = keras.layers.Dropout(dropout, dtype=policy)
+        self.attention_norm = keras.layers.LayerNormalization(dtype=policy)
         if self.attends_to_source:
-            self.cross_attention_norm = keras.layers.LayerNormalization()
-        self.feed_forward_norm = keras.layers.LayerNormalization()
+            self.cross_attention_norm = keras.layers.LayerNormalization(dtype=policy)
+        self.feed_forward_norm = keras.layers.LayerNormalization(dtype=policy)
         self.supports_masking = True
         # On a GPU, TensorFlow would compile the model with XLA anew for every length of a batch.
         self.supports_jit = keras.backend.backend() != "tensorflow"
@@ -226,7 +229,8 @@ class TransformerDecoder(_TransformerBlock):
         max_length = cache["keys"].shape[1]
         if not ops.is_tensor(index) and index >= max_length:
             raise ValueError(f"Position {index} is beyond the end of a cache of {max_length}.")
-        inputs = ops.copy(inputs)  # without its Keras mask
+        # A copy, without its Keras mask; Keras casts what a layer is called with, but not this.
+        inputs = ops.cast(ops.copy(inputs), self.compute_dtype)
         if inputs_mask is None:
             inputs_mask = ops.ones(ops.shape(inputs)[:2], dtype="bool")
         new_key = self.attention.key_dense(inputs)  # (batch, 1, heads, head_dim)
@@ -293,9 +297,11 @@ class PositionalEmbedding(keras.layers.Layer):
         position_init = keras.initializers.RandomNormal(stddev=0.02)
         token_init = keras.initializers.RandomNormal(stddev=1 / self.scale)
         self.token_embedding = keras.layers.Embedding(
-            input_dim, output_dim, token_init, mask_zero=True
+            input_dim, output_dim, token_init, mask_zero=True, dtype=self.dtype_policy
         )
-        self.position_embedding = keras.layers.Embedding(sequence_length, output_dim, position_init)
+        self.position_embedding = keras.layers.Embedding(
+            sequence_length, output_dim, position_init, dtype=self.dtype_policy
+        )
 
     def build(self, input_shape):
         """Create the weights of both embeddings."""
