@@ -35,6 +35,7 @@ cfg = settings.choose(
 )
 cfg.seed = seed
 keras.utils.set_random_seed(cfg.seed)
+settings.require_at_least(cfg, words=2)
 
 notebook.banner()""",
     """## 1. From scores to probabilities (session 00:00:00-00:01:00)
