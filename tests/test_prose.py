@@ -13,8 +13,6 @@ NOT_YET = {
     "04_seq2seq_gru",
     "05_transformer_translation",
     "08_style_transfer",
-    "09_vae",
-    "10_gan",
 }
 
 

@@ -280,6 +280,18 @@ def test_after_the_stop_button_the_cell_alone_gives_the_uninterrupted_result(
     assert_same(finished, undisturbed)
 
 
+def test_an_optimizer_that_was_compiled_since_is_taken_back_too(monkeypatch, tmp_path):
+    model = small()
+    with pytest.raises(KeyboardInterrupt):
+        train(model, stop_before=2)
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+    with pytest.raises(KeyboardInterrupt):
+        train(model, stop_before=3)
+    again = train(model)
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "other"))
+    assert_same(again, train())
+
+
 def test_a_changed_cell_does_not_train_on_from_its_own_end(monkeypatch, tmp_path):
     model = small()
     train(model)

@@ -368,7 +368,7 @@ def test_a_new_notebook_keeps_the_contract_as_it_is(project):
     ]
     checked = subprocess.run(contract, cwd=project, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
-    assert re.search(r"1\d passed", checked.stdout), checked.stdout
+    assert re.search(r"2\d passed", checked.stdout), checked.stdout
     for name in ("pyproject.toml", "notebooks/ruff.toml"):
         shutil.copy(settings.ROOT / name, project / name)
     ruff = [sys.executable, "-m", "ruff"]

@@ -175,24 +175,20 @@ class _Resume(keras.callbacks.Callback):
         beginnings = _beginnings.setdefault(self.model, {})
         beginning = beginnings.get(self.name)
         if beginning is None or not self._is_left_as(beginning):
-            optimizers = [
-                [weakref.ref(optimizer), values_of(optimizer.variables)]
-                for optimizer in optimizers_of(self.model)
-            ]
             state = values_of(model_variables(self.model))
             seed = _keras_private.global_seed()
-            beginning = SimpleNamespace(state=state, seed=seed, optimizers=optimizers)
-            beginning.seed_value = seed.numpy()
+            beginning = SimpleNamespace(state=state, seed=seed, seed_value=seed.numpy())
+            beginning.optimizers = weakref.WeakKeyDictionary()
             beginnings[self.name] = beginning
         assign(model_variables(self.model), beginning.state)
         if beginning.seed is _keras_private.global_seed():  # Keras was not seeded anew
             beginning.seed.assign(beginning.seed_value)
         rewound = True
-        for reference, values in beginning.optimizers:
-            optimizer = reference()
-            if any(optimizer is each for each in optimizers_of(self.model)):
-                rewound &= len(optimizer.variables) == len(values)
-                assign(optimizer.variables[: len(values)], values)
+        for optimizer in optimizers_of(self.model):
+            # One that was compiled since is at its beginning.
+            values = beginning.optimizers.setdefault(optimizer, values_of(optimizer.variables))
+            rewound &= len(optimizer.variables) == len(values)
+            assign(optimizer.variables[: len(values)], values)
         beginning.left = None  # in training
         return rewound
 
