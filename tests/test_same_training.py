@@ -359,8 +359,10 @@ def test_callbacks_that_count_epochs_go_on_counting(callbacks, stop_before, monk
     if stop_before < whole.batches:
         with pytest.raises(KeyboardInterrupt):
             train(callbacks=callbacks(), epochs=12, stop_before=stop_before)
-    again = train(callbacks=callbacks(), epochs=12)
+    counted = callbacks()
+    again = train(callbacks=counted, epochs=12)
     assert_same(again, whole)
+    assert counted[-1].stopped_epoch == watchers[-1].stopped_epoch
     counted = callbacks()
     loaded = train(callbacks=counted, epochs=12)
     assert loaded.batches == 0

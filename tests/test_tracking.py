@@ -327,15 +327,17 @@ def test_online_run_sends_its_metrics_where_the_settings_file_says_and_names_its
     server = Server()
     (tmp_path / ".config" / "wandb").mkdir(parents=True)
     in_file = {"mode": "online", "base_url": server.url, "entity": "team", "project": "file's"}
-    write_settings(tmp_path / ".config" / "wandb", run_group="ours", **in_file)
+    in_file |= {"insecure_disable_ssl": "false", "run_group": "ours"}
+    write_settings(tmp_path / ".config" / "wandb", **in_file)
     (tmp_path / "netrc").write_text(
         f"machine {server.url.removeprefix('http://')} login user password {KEY}\n"
     )
     program = PLAIN.replace('run.log_table("table", [{"weight": weight}])', "pass")
     variables = {"COMPANION_PROFILE": "live", "WANDB_PROJECT": "mine", "WANDB_TAGS": "a,b"}
     out, _, _ = run_program(program, tmp_path, **variables)
-    sent = [server.variables[name] for name in ("entity", "project", "groupName", "tags")]
-    assert sent == ["team", "mine", "ours", ["live", "a", "b"]]
+    keys = ("entity", "project", "groupName", "displayName", "tags")
+    sent = [server.variables[key] for key in keys]
+    assert sent == ["team", "mine", "ours", "first", ["live", "a", "b"]]
     assert re.fullmatch(rf"where W&B log: {server.url}/e/p/runs/\w+", out[0]), out
     assert len(out) == 3 and out[-1].startswith("done 3.0 online")
     assert sum(path.endswith("file_stream") for path in server.requests) >= 2

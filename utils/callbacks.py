@@ -7,7 +7,6 @@ import json
 import time
 import weakref
 import zipfile
-from datetime import datetime
 from types import SimpleNamespace
 
 import keras
@@ -201,8 +200,7 @@ class _Resume(keras.callbacks.Callback):
 
     def _print_past(self):
         file = settings.display_path(self.path)
-        saved = datetime.fromtimestamp(self.path.stat().st_mtime).strftime("%Y-%m-%d at %H:%M")
-        seconds = f"{self.past['seconds']:.0f} s, {saved}"
+        seconds = f"{self.past['seconds']:.0f} s, {settings.display_time(self.path)}"
         finished = self.past["epochs"]
         epochs = self.params["epochs"]
         if self.first_epoch >= epochs:
@@ -395,8 +393,8 @@ class _Resume(keras.callbacks.Callback):
             # Another callback, such as EarlyStopping, has ended this training.
             self.past["done"] = True
             self._save()
-        if self.past["done"]:
-            self._restore_callbacks()
+        if self.first_epoch >= self.params["epochs"]:
+            self._restore_callbacks()  # nothing was trained, so nothing was counted
         # Keras empties its History after `on_train_begin` of this callback, and adds an epoch that
         # was cut.
         self._fill_history()

@@ -9,7 +9,6 @@ import platform
 import sys
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -221,8 +220,7 @@ def cached_images(name: str, make, run) -> list[np.ndarray]:
     images = _read_images(folder)
     if images is None:
         return _save_images(name, make, run, folder)
-    saved = datetime.fromtimestamp((folder / "finished").stat().st_mtime)
-    when = saved.strftime("%Y-%m-%d at %H:%M")
+    when = settings.display_time(folder / "finished")
     print(f"{name}: generated before ({when}), loaded from {settings.display_path(folder)}")
     return images
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -229,6 +230,11 @@ def display_path(path: Path | str) -> str:
         if path.is_relative_to(base):
             return printable(prefix + path.relative_to(base).as_posix())
     return printable(path.as_posix())
+
+
+def display_time(path: Path) -> str:
+    """Write when a file was changed last, as "2026-11-29 at 23:54"."""
+    return datetime.fromtimestamp(path.stat().st_mtime).strftime("%Y-%m-%d at %H:%M")
 
 
 def printable(name: str) -> str:

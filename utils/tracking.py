@@ -366,9 +366,9 @@ def _init(mode: str, name: str, config: dict):
         # wandb prompts for a key that it does not find.
         options["base_url"], options["api_key"] = _wandb_settings.account()
         # It does not read the settings file of the project's folder.
-        for name in ("http_proxy", "https_proxy", "insecure_disable_ssl"):
-            if _wandb_settings.get(name):
-                options[name] = _wandb_settings.get(name)
+        for key in ("http_proxy", "https_proxy", "insecure_disable_ssl"):
+            if _wandb_settings.get(key):
+                options[key] = _wandb_settings.get(key)
     # wandb prints coloured warnings before it knows that it is to be silent. WANDB_SILENT is no way
     # out, as it would silence a `wandb sync` in the notebook too.
     with contextlib.redirect_stderr(io.StringIO()):
