@@ -1,8 +1,10 @@
+import gc
 import os
 import re
 import signal
 import subprocess
 import sys
+import weakref
 from datetime import date
 from types import SimpleNamespace
 
@@ -709,3 +711,27 @@ def test_a_name_that_is_really_gone_is_noticed(monkeypatch, capsys):
     assert (
         "has no keras.src.random.seed_generator.global_seed_generator;" in capsys.readouterr().out
     )
+
+
+def test_the_data_are_freed_when_the_training_has_ended():
+    """Even before Python looks for cycles: a cached data set may take a gigabyte."""
+    rows = np.random.default_rng(0).normal(size=(16, 2)).astype("float32")
+    dataset = tf.data.Dataset.from_tensor_slices((rows, rows[:, :1])).batch(8).cache()
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    alive = weakref.ref(dataset)
+    gc.collect()
+    gc.disable()
+    try:
+        model.fit(
+            dataset,
+            validation_data=dataset,
+            epochs=2,
+            shuffle=False,
+            verbose=0,
+            callbacks=resume_callbacks("freed"),
+        )
+        del dataset
+        assert alive() is None
+    finally:
+        gc.enable()

@@ -234,7 +234,13 @@ def test_the_longest_begin_and_share_the_cores(fake_execute, tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     ("profile", "cores", "gigabytes", "expected"),
-    [("quick", 2, 23, 3), ("quick", 1, 23, 1), ("quick", 16, 9, 4), ("quick", 4, 1, 1), ("live", 16, 64, 1)],
+    [
+        ("quick", 2, 23, 3),
+        ("quick", 1, 23, 1),
+        ("quick", 16, 9, 4),
+        ("quick", 4, 1, 1),
+        ("live", 16, 64, 1),
+    ],
 )
 def test_as_many_run_as_cores_and_memory_allow(monkeypatch, profile, cores, gigabytes, expected):
     monkeypatch.setattr(parallel, "num_cores", lambda: cores)

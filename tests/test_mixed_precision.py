@@ -198,7 +198,7 @@ def test_models_of_the_text_notebooks_train(name, float16):
 
 
 OTHER_LAYERS = {
-    "01 network": ("01_text_vectorization", ("network",), lambda c: c.network(5), (5,)),
+    "01 network": ("01_text_vectorization", ("build_model",), lambda c: c.build_model(5), (5,)),
     "03 batch normalization": (
         "03_transformer_encoder",
         ("TransformerEncoder", "BatchNormEncoder"),

@@ -25,6 +25,9 @@ from tests.proofs import common, devices, kills, network, repeats
 )
 def test_only_names_of_times_are_left_out(name, depends_on_time):
     assert common.differences({name: 1}, {name: 2}) == ([] if depends_on_time else [name])
+    # So it is in the rows of a table that a summary holds.
+    table, other = ({"rows": [{"optimizer": "Adam", name: number}]} for number in (1, 2))
+    assert common.differences(table, other) == ([] if depends_on_time else ["rows"])
 
 
 def test_a_notebook_that_fails_is_a_loss_even_if_it_is_the_first():

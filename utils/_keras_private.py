@@ -55,7 +55,9 @@ def fit_arguments(model) -> dict:
         "validation_freq",
         "validation_steps",
     )
-    frame = inspect.currentframe()
+    # Not from this function's own frame: its locals would hold the frame, and with it the data,
+    # until Python looks for cycles.
+    frame = inspect.currentframe().f_back
     while frame is not None:
         local = frame.f_locals
         is_fit = frame.f_code.co_name == "fit" and local.get("self") is model

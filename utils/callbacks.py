@@ -150,6 +150,8 @@ class _Resume(keras.callbacks.Callback):
         if self.path is not None:
             _keras_private.begin_fit_at(self.model, self.first_epoch)
         self._replay_shuffles()
+        if not hasattr(self.data, "epoch"):
+            self.data = None  # only what counts epochs is needed later; the rest may be large
         if self.past["epochs"]:
             self._print_past()
 

@@ -251,8 +251,18 @@ TIMES = (
 
 def differences(one: dict, other: dict) -> list[str]:
     """Name the numbers of two summaries that differ, but for those that are named after time."""
+    one, other = without_times(one), without_times(other)
     names = sorted(set(one) | set(other))
-    return [name for name in names if not CLOCK.search(name) and one.get(name) != other.get(name)]
+    return [name for name in names if one.get(name) != other.get(name)]
+
+
+def without_times(value):
+    """Leave out of a summary's numbers what is named after time, in the rows of its tables too."""
+    if isinstance(value, dict):
+        return {name: without_times(part) for name, part in value.items() if not CLOCK.search(name)}
+    if isinstance(value, list):
+        return [without_times(part) for part in value]
+    return value
 
 
 def timeless(text: str) -> list[str]:

@@ -23,6 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import numpy as np
 
 from tests.proofs import common
@@ -505,12 +506,12 @@ def run_01(case, served, files):
             runs = stack.enter_context(common.disk(100, read_only=runs))
         if "fills up" in case:
             runs = stack.enter_context(common.disk(100))
-            # In front of the cell that trains the first model.
-            before[TRAINS] = (
+            training = first_training()
+            before[training] = (
                 f"from tests.proofs import common\ncommon.fill(common.Path({str(runs)!r}))"
             )
         if case.startswith("every disk"):
-            before[TRAINS] += "\nfrom utils import settings\nsettings._spare_places = lambda: []"
+            before[training] += "\nfrom utils import settings\nsettings._spare_places = lambda: []"
             relief = f"common.Path({str(runs / 'filler')!r}).unlink()"
         env = common.environment(runs, COMPANION_CACHE=str(folder), **more)
         text = common.run_notebook("01", env, before, relief)
@@ -518,7 +519,11 @@ def run_01(case, served, files):
     return text, json.loads(numbers.removeprefix("NUMBERS"))
 
 
-TRAINS = 19
+def first_training() -> int:
+    """Return the number of the code cell of notebook 01 that trains the first model."""
+    cells = nbformat.read(common.notebook("01"), as_version=4).cells
+    sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    return next(n for n, source in enumerate(sources) if source.startswith("unigrams = "))
 
 
 def main():

@@ -121,9 +121,8 @@ def agree(number: str) -> dict:
     texts2, numbers2, images2 = once(number, "second")
     lost = [f"number {name!r}" for name in common.differences(numbers, numbers2)]
     for position, (one, other) in enumerate(zip(texts, texts2, strict=True), 1):
-        lines = [pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]]
-        if lines or len(one) != len(other):
-            lost.append(f"cell {position}: {lines[:1]}")
+        if changed := differing(one, other):
+            lost.append(f"cell {position}: {changed[0]!r}"[:200])
     timed = [name for name in numbers if common.CLOCK.search(name)]
     same = sum(one == other for one, other in zip(images, images2, strict=True))
     return {
