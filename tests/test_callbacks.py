@@ -301,6 +301,28 @@ def test_resumes_to_the_same_result(make_model, make_data, monkeypatch, tmp_path
     assert_same(again, undisturbed)
 
 
+def test_several_batches_per_call_resume_to_the_same_result(monkeypatch, tmp_path):
+    def several():
+        model = small()
+        model.compile(keras.optimizers.Adam(0.01), "mse", steps_per_execution=3)
+        return model
+
+    # An epoch of four batches takes two calls, of three batches and of one.
+    crash(2 * 2 + 1, model=several())
+    again = train(several())
+    assert again.probe.batches == 2 * 2
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "other"))
+    undisturbed = train(several())
+    assert_same(again, undisturbed)
+    monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "one by one"))
+    one_by_one = train(small())
+    assert one_by_one.probe.batches == EPOCHS * BATCHES == 2 * undisturbed.probe.batches
+    for left, right in zip(
+        one_by_one.model.get_weights(), undisturbed.model.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(left, right, rtol=1e-5)
+
+
 def bucketed():
     """Make shuffled batches of 30 sequences in three buckets."""
     rng = np.random.default_rng(4)
