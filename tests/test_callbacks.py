@@ -176,7 +176,7 @@ def shuffled():
     return tf.data.Dataset.from_tensor_slices(arrays()).shuffle(32, seed=3).batch(8)
 
 
-def small(units=5, learning_rate=0.01, loss="mse", metrics=None):
+def small(units=5, learning_rate=0.01, loss="mse", metrics=None, steps_per_execution=1):
     keras.utils.set_random_seed(2)
     layers = [
         keras.Input((3,)),
@@ -185,7 +185,8 @@ def small(units=5, learning_rate=0.01, loss="mse", metrics=None):
         keras.layers.Dense(1),
     ]
     model = keras.Sequential(layers)
-    model.compile(keras.optimizers.Adam(learning_rate), loss, metrics=metrics)
+    optimizer = keras.optimizers.Adam(learning_rate)
+    model.compile(optimizer, loss, metrics=metrics, steps_per_execution=steps_per_execution)
     return model
 
 
@@ -302,17 +303,12 @@ def test_resumes_to_the_same_result(make_model, make_data, monkeypatch, tmp_path
 
 
 def test_several_batches_per_call_resume_to_the_same_result(monkeypatch, tmp_path):
-    def several():
-        model = small()
-        model.compile(keras.optimizers.Adam(0.01), "mse", steps_per_execution=3)
-        return model
-
     # An epoch of four batches takes two calls, of three batches and of one.
-    crash(2 * 2 + 1, model=several())
-    again = train(several())
+    crash(2 * 2 + 1, model=small(steps_per_execution=3))
+    again = train(small(steps_per_execution=3))
     assert again.probe.batches == 2 * 2
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "other"))
-    undisturbed = train(several())
+    undisturbed = train(small(steps_per_execution=3))
     assert_same(again, undisturbed)
     monkeypatch.setenv("COMPANION_RUNS", str(tmp_path / "one by one"))
     one_by_one = train(small())

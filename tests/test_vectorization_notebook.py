@@ -168,7 +168,7 @@ def test_ratings_are_removed_and_other_numbers_are_not():
 
 
 def test_log_count_ratios_are_counted_word_by_word():
-    ratios_of = define(STEM, "log_count_ratios", np=np)["log_count_ratios"]
+    ratios_of = define(STEM, "log_count_ratios")["log_count_ratios"]
     bags = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 0]], float)
     labels = np.array([1, 1, 0, 0, 1])
     ratios = ratios_of(sparse.csr_array(bags), labels)
