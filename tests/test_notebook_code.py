@@ -124,6 +124,7 @@ VECTORS = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
 IDS = np.array([[3, 5, 2, 0, 0], [1, 1, 4, 9, 0]])
 LAYERS = {
     "02 Double": ({"supports_masking": True}, VECTORS),
+    "02 PairAverage": ({}, VECTORS[:, :4]),
     "03 TransformerEncoder": ({"embed_dim": 8, "dense_dim": 16, "num_heads": 2}, VECTORS),
     "03 ScaledEmbedding": ({"input_dim": 10, "output_dim": 4}, IDS),
     "03 PositionalEmbedding": ({"sequence_length": 9, "input_dim": 10, "output_dim": 4}, IDS),
@@ -244,12 +245,86 @@ def test_the_coverage_of_word_vectors_is_counted():
     assert (words, text) == (pytest.approx(2 / 3), pytest.approx(9 / 10))
 
 
+def ragged(*rows):
+    lengths = [len(row) for row in rows]
+    return tf.RaggedTensor.from_row_lengths(np.concatenate(rows).astype("int64"), lengths)
+
+
+def define_02(*names, **cfg):
+    values = {"cfg": SimpleNamespace(**cfg), "vocabulary": ["", "[UNK]", *"abcdef"]}
+    return SimpleNamespace(**define("02_sequence_models", *names, **values))
+
+
+def test_the_gates_of_the_lstm_step_keep_and_replace_the_cell_state():
+    cells = define_02("sigmoid", "lstm_step")
+    h, c = np.zeros((1, 2)), np.array([[0.5, -3.0]])
+    nothing = (np.zeros((3, 8)), np.zeros((2, 8)))
+
+    def step(input_gate, forget_gate, candidate, output_gate):
+        bias = np.repeat([input_gate, forget_gate, candidate, output_gate], 2)
+        return cells.lstm_step(np.ones((1, 3)), h, c, *nothing, bias)
+
+    kept = step(-50, 50, 2.0, 50)
+    np.testing.assert_allclose(kept[1], c)
+    np.testing.assert_allclose(kept[0], np.tanh(c))
+    replaced = step(50, -50, 2.0, -50)
+    np.testing.assert_allclose(replaced[1], np.full((1, 2), np.tanh(2.0)))
+    np.testing.assert_allclose(replaced[0], np.zeros((1, 2)), atol=1e-12)
+
+
+def test_averages_of_pairs_leave_padding_out():
+    layer = define_02("PairAverage").PairAverage(dtype="float32")
+    vectors = np.array([[[1.0], [3.0], [5.0], [99.0], [98.0], [97.0]]])
+    mask = np.array([[True, True, True, False, False, False]])
+    averages = np.asarray(layer(vectors, mask=mask))
+    np.testing.assert_allclose(averages[0, :2], [[2.0], [5.0]])
+    assert np.asarray(layer.compute_mask(vectors, mask)).tolist() == [[True, True, False]]
+
+
+def test_shuffled_reviews_have_the_same_words_in_another_order():
+    shuffle = define_02("shuffled", seed=0).shuffled
+    rows = ragged(range(30), [4, 4, 7], [5])
+    first, again, other = shuffle(rows, 1), shuffle(rows, 1), shuffle(rows, 2)
+    assert [sorted(row) for row in first.to_list()] == [sorted(row) for row in rows.to_list()]
+    assert first.to_list() == again.to_list()
+    assert first.to_list()[0] != rows.to_list()[0] != other.to_list()[0] != first.to_list()[0]
+
+
+def test_sets_of_words_count_a_word_once():
+    bags = define_02("sets_of_words").sets_of_words(ragged([2, 2, 5], [3], [7, 2, 7]))
+    rows = [set(np.flatnonzero(row)) for row in bags.toarray()]
+    assert rows == [{2, 5}, {3}, {2, 7}] and bags.max() == 1
+
+
+def test_log_odds_of_words_are_counted():
+    count = define_02("log_odds_of_words").log_odds_of_words
+    log_odds, counts = count(ragged([2, 2, 5], [2, 3, 3, 3]), np.array([1, 0]))
+    # "a": 2 of 3 tokens of the positive review, 1 of 4 of the negative one, each count plus 1.
+    assert log_odds[2] == pytest.approx(np.log((3 / 4) / (2 / 5)))
+    assert log_odds[3] == pytest.approx(np.log((1 / 4) / (4 / 5)))
+    assert counts.tolist() == [0, 0, 3, 3, 0, 1, 0, 0]
+
+
+def test_cbow_examples_are_neighbours_in_one_review():
+    names = ("subsample", "cbow_examples")
+    sizes = {"window": 2, "negatives": 3, "cbow_examples": 200}
+    make = define_02(*names, seed=0, **sizes).cbow_examples
+    # The words of the first review never occur in the second; 1 is [UNK], which is left out.
+    neighbours, candidates = make(ragged([2, 3, 4] * 50, [1, 5, 6, 7] * 50))
+    words, negatives = candidates[:, 0], candidates[:, 1:]
+    assert neighbours.shape == (len(words), 4) and len(words) > 20
+    is_padding = neighbours == 0
+    assert ((neighbours < 5) == (words < 5)[:, None])[~is_padding].all()
+    assert not is_padding.all(axis=1).any() and words.min() >= 2
+    assert set(negatives.ravel().tolist()) == {2, 3, 4, 5, 6, 7}
+
+
 TINY = {
     "cfg": SimpleNamespace(
         dropout=0.1,
         batch=8,
         units=8,
-        small_tokens=20,
+        embed_dim=8,
         dim=8,
         dense=16,
         heads=2,
@@ -259,18 +334,18 @@ TINY = {
     ),
     "vocabulary": ["w"] * 20,
 }
-SEQUENCE_NAMES = ("classifier", "bidirectional", "one_hot_vectors", "embed")
+SEQUENCE_NAMES = ("classifier", "bidirectional", "one_hot_vectors", "embedding_layer")
 POSITION_NAMES = ("sinusoids", "ScaledEmbedding", "SinusoidalEmbedding", "classifier")
 MODELS = {
     "02 embedding": (
         "02_sequence_models",
         SEQUENCE_NAMES,
-        lambda c: c.classifier(c.bidirectional(), c.embed()),
+        lambda c: c.classifier(c.bidirectional(), c.embedding_layer()),
     ),
     "02 one-hot": (
         "02_sequence_models",
         SEQUENCE_NAMES,
-        lambda c: c.classifier(c.bidirectional(), c.one_hot_vectors),
+        lambda c: c.classifier(c.bidirectional(), c.one_hot_vectors(20)),
     ),
     "03 learned places": (
         "03_transformer_encoder",

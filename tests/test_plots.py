@@ -333,3 +333,19 @@ def test_leaderboard_leaves_out_what_a_baseline_does_not_have(capsys):
     plots.translation_leaderboard(rows, "Bars of BLEU, two of them, one longer than the other.")
     output = capsys.readouterr().out
     assert "50.0%" in output and "1,000" in output and "900" in output and "None" not in output
+
+
+def test_a_diagram_draws_every_box_and_an_arrow_from_edge_to_edge(drawn):
+    boxes = {"a": (0, 0, "ids", plots.SKY), "b": (4, 0, "Dense", plots.ORANGE)}
+    plots.show_diagram(boxes, [("a", "b", "(batch, 8)")], ALT, size=(8, 2))
+    axes = drawn[0][0].axes[0]
+    texts = [text.get_text() for text in axes.texts]
+    assert {"ids", "Dense", "(batch, 8)"} <= set(texts)
+    axes.figure.canvas.draw()
+    (arrow,) = [text.arrow_patch for text in axes.texts if getattr(text, "arrow_patch", None)]
+    path = arrow.get_path().vertices
+    left, right = (axes.texts[i].get_bbox_patch().get_window_extent() for i in (0, 1))
+    start, end = arrow.get_transform().transform(path)[[0, -1]]
+    assert start[0] >= left.x1 - 3 and end[0] <= right.x0 + 3
+    with pytest.raises(KeyError):
+        plots.show_diagram(boxes, [("a", "c", "")], ALT)

@@ -297,6 +297,57 @@ def _wilson_interval(accuracy: float, tested: int) -> tuple[float, float]:
     return interval.low, interval.high
 
 
+def show_diagram(
+    boxes: dict[str, tuple],
+    arrows: list[tuple[str, str, str]],
+    alt: str,
+    size: tuple[float, float] = (14, 3),
+) -> None:
+    """Draw boxes and the arrows between them: the parts of a model, with shapes on the arrows.
+
+    Args:
+        boxes: a key to x and y of the centre, the text, and the colour of a box.
+        arrows: keys of the box where an arrow begins and where it ends, and the text above a
+            horizontal arrow or on the middle of another, which may be "".
+        alt: text alternative of the diagram.
+        size: width and height in inches.
+
+    Raises:
+        KeyError: an arrow names a box that is not there.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=size)
+    patches = {}
+    for key, (x, y, text, colour) in boxes.items():
+        style = {"boxstyle": "round,pad=0.4", "facecolor": colour, "edgecolor": "black"}
+        label = axes.text(x, y, text, ha="center", va="center", fontsize=14, bbox=style)
+        patches[key] = label.get_bbox_patch()
+    for start, end, text in arrows:
+        from_x, from_y = boxes[start][:2]
+        to_x, to_y = boxes[end][:2]
+        ends = {"patchA": patches[start], "patchB": patches[end], "shrinkA": 0, "shrinkB": 0}
+        arrow = {"arrowstyle": "->", "lw": 1.8, **ends}
+        axes.annotate("", (to_x, to_y), (from_x, from_y), arrowprops=arrow)
+        middle = ((from_x + to_x) / 2, (from_y + to_y) / 2)
+        if text and from_y == to_y:
+            above = {
+                "xytext": (0, 4),
+                "textcoords": "offset points",
+                "ha": "center",
+                "va": "bottom",
+            }
+            axes.annotate(text, middle, fontsize=12, **above)
+        elif text:
+            on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+            axes.text(*middle, text, ha="center", va="center", fontsize=12, bbox=on_white)
+    columns = [box[0] for box in boxes.values()]
+    rows = [box[1] for box in boxes.values()]
+    axes.set(xlim=(min(columns) - 1, max(columns) + 1), ylim=(min(rows) - 0.6, max(rows) + 0.6))
+    axes.axis("off")
+    show_figure(figure, alt)
+
+
 def heatmap(
     values,
     title: str,
