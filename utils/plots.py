@@ -12,6 +12,8 @@ import warnings
 import numpy as np
 from tabulate import tabulate
 
+from utils import _scores
+
 # From Okabe and Ito (2008): colours that stay apart for every common kind of colour blindness.
 BLUE = "#0072B2"
 ORANGE = "#E69F00"
@@ -21,21 +23,6 @@ PURPLE = "#CC79A7"
 SKY = "#56B4E9"
 GREY = "#7F7F7F"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
-
-# Heading of each column of the leaderboards, the number in it and how that is written.
-SCORE_COLUMNS = {
-    "model": ("model", "{}"),
-    "translator": ("model", "{}"),
-    "BLEU": ("bleu", "{:.1f}"),
-    "chrF": ("chrf", "{:.1f}"),
-    "test accuracy": ("accuracy", "{:.1%}"),
-    "next token": ("accuracy", "{:.1%}"),
-    "95% interval": ("interval", "{}"),
-    "parameters": ("parameters", "{:,}"),
-    "training": ("seconds", "{:.0f} s"),
-    "sentences/s": ("throughput", "{:,.0f}"),
-    "notebook": ("notebook", "{:.2}"),
-}
 
 
 def use_style() -> None:
@@ -229,12 +216,12 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
     for row in rows:
         interval = None
         if row.get("accuracy") is not None and row.get("tested"):
-            low, high = _wilson_interval(row["accuracy"], row["tested"])
+            low, high = _scores.wilson_interval(row["accuracy"], row["tested"])
             interval = f"{100 * low:.1f} to {100 * high:.1f}"
             points.append((row["model"], 100 * row["accuracy"], 100 * low, 100 * high))
         table.append(row | {"interval": interval})
     headings = ["model", "test accuracy", "95% interval", "parameters", "training", "notebook"]
-    _show_scores(table, headings)
+    show_table(_scores.table(table, headings))
     count = max(1, len(points))
     figure, axes = plt.subplots(figsize=(10, 1.8 + 0.55 * count))
     for height, (_, accuracy, low, high) in enumerate(points):
@@ -243,7 +230,7 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
     axes.set_yticks(range(len(points)), [model for model, *_ in points])
     axes.set(ylim=(count - 0.5, -0.5), xlabel="test accuracy in %, with its 95% interval")
     same = "The same {:,} reviews for every model"
-    axes.set_title(_test_set_title(rows, same, "reviews", "Test accuracy"))
+    axes.set_title(_scores.title(rows, same, "reviews", "Test accuracy"))
     show_figure(figure, alt)
 
 
@@ -260,41 +247,10 @@ def translation_leaderboard(rows: list[dict], alt: str) -> None:
     scored = [row for row in rows if row.get("bleu") is not None]
     scored.sort(key=lambda row: row["bleu"])
     headings = ["translator", "BLEU", "chrF", "next token", "parameters", "training"]
-    _show_scores(scored, [*headings, "sentences/s", "notebook"])
+    show_table(_scores.table(scored, [*headings, "sentences/s", "notebook"]))
     same = "BLEU on the same {:,} test sentences"
-    title = _test_set_title(scored, same, "sentences", "BLEU by translator")
+    title = _scores.title(scored, same, "sentences", "BLEU by translator")
     bar_chart({row["model"]: row["bleu"] for row in scored}, title, "BLEU", alt)
-
-
-def _show_scores(rows: list[dict], headings: list[str]) -> None:
-    """Show a leaderboard as a table; what a row lacks stays empty."""
-    table = []
-    for row in rows:
-        cells = {}
-        for heading in headings:
-            key, fmt = SCORE_COLUMNS[heading]
-            cells[heading] = "" if row.get(key) is None else fmt.format(row[key])
-        table.append(cells)
-    show_table(table)
-
-
-def _test_set_title(rows: list[dict], same: str, items: str, unknown: str) -> str:
-    """Return `same` if all rows were tested on equally many items, `unknown` if a row lacks it."""
-    numbers = [row.get("tested") or 0 for row in rows] or [0]
-    if 0 in numbers:
-        return unknown
-    if min(numbers) == max(numbers):
-        return same.format(numbers[0])
-    return f"Not the same test set: {min(numbers):,} to {max(numbers):,} {items}"
-
-
-def _wilson_interval(accuracy: float, tested: int) -> tuple[float, float]:
-    """Return the 95% interval (Wilson, 1927) of a share of `tested` samples."""
-    from scipy.stats import binomtest
-
-    right = round(accuracy * tested)
-    interval = binomtest(right, tested).proportion_ci(confidence_level=0.95, method="wilson")
-    return interval.low, interval.high
 
 
 def show_diagram(
@@ -318,6 +274,8 @@ def show_diagram(
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=size)
+    centred = {"ha": "center", "fontsize": 12}
+    on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
     patches = {}
     for key, (x, y, text, colour) in boxes.items():
         style = {"boxstyle": "round,pad=0.4", "facecolor": colour, "edgecolor": "black"}
@@ -331,16 +289,9 @@ def show_diagram(
         axes.annotate("", (to_x, to_y), (from_x, from_y), arrowprops=arrow)
         middle = ((from_x + to_x) / 2, (from_y + to_y) / 2)
         if text and from_y == to_y:
-            above = {
-                "xytext": (0, 4),
-                "textcoords": "offset points",
-                "ha": "center",
-                "va": "bottom",
-            }
-            axes.annotate(text, middle, fontsize=12, **above)
+            axes.annotate(text, middle, (0, 4), va="bottom", textcoords="offset points", **centred)
         elif text:
-            on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-            axes.text(*middle, text, ha="center", va="center", fontsize=12, bbox=on_white)
+            axes.text(*middle, text, va="center", bbox=on_white, **centred)
     columns = [box[0] for box in boxes.values()]
     rows = [box[1] for box in boxes.values()]
     axes.set(xlim=(min(columns) - 1, max(columns) + 1), ylim=(min(rows) - 0.6, max(rows) + 0.6))
