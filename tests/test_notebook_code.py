@@ -282,7 +282,7 @@ def test_averages_of_pairs_leave_padding_out():
 
 
 def test_shuffled_reviews_have_the_same_words_in_another_order():
-    shuffle = define_02("shuffled", seed=0).shuffled
+    shuffle = define_02("reordered", "shuffled", seed=0).shuffled
     rows = ragged(range(30), [4, 4, 7], [5])
     first, again, other = shuffle(rows, 1), shuffle(rows, 1), shuffle(rows, 2)
     assert [sorted(row) for row in first.to_list()] == [sorted(row) for row in rows.to_list()]
