@@ -471,6 +471,8 @@ def test_money_is_no_formula_and_code_stays_code():
     assert mixed.count("<math") == 2 and "At $5 each" in mixed and "cost $40 with" in mixed
     assert "<mi>n</mi>" in mixed and "<mfrac>" in mixed
     assert 'display="block"' in to_html("$$x = 5$$")
+    equations = r"$$\begin{aligned} a &= b \\ c &= d \end{aligned}$$"
+    assert to_html(equations).count("<mtr>") == 2
     code = to_html("`$HOME and $PATH` and ``a ` $x$`` and $y$")
     assert "<code>$HOME and $PATH</code>" in code and "<code>a ` $x$</code>" in code
     assert code.count("<math") == 1

@@ -2,8 +2,8 @@
 
 Nothing is executed. A heading begins a slide; sections lie side by side, with their slides below
 each other. A slide holds one thing: a few sentences, a correction, a short piece of code with what
-it prints, a table, or a figure. Long code, code that draws, the set-up, the settings and the
-solutions stay in the notebook, and so does a cell tagged `slide-skip`.
+it prints, a table, or a figure. Long code, code that draws or that is hidden, the set-up, the
+settings and the solutions stay in the notebook, and so does a cell tagged `slide-skip`.
 """
 
 import html
@@ -85,7 +85,10 @@ def to_html(text: str) -> str:
         if match["dollar"]:  # nbconvert would take what stands between two for a formula
             return "\ue000"
         display = "block" if match["block"] else "inline"
-        formulas.append(convert((match["block"] or match["inline"]).strip(), display=display))
+        formula = (match["block"] or match["inline"]).strip()
+        # Of the environments that align equations latex2mathml knows only this one.
+        formula = formula.replace("{aligned}", "{align*}")
+        formulas.append(convert(formula, display=display))
         return f"\ue001{len(formulas) - 1}\ue002"
 
     text = FORMULA.sub(set_aside, text)
@@ -174,10 +177,10 @@ class Deck:
         """Add a short cell's code, then its outputs; a figure or a table has a slide of its own."""
         source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
         lines = len(source.splitlines())
-        draws = any(
+        hidden = "hide-input" in cell.metadata.get("tags", []) or any(
             "<img" in output.get("data", {}).get("text/html", "") for output in cell.outputs
         )
-        if lines <= CODE_LINES and not draws and "tracking." not in source:
+        if lines <= CODE_LINES and not hidden and "tracking." not in source:
             self.add(highlighted(source), lines * WORDS // SHARED_LINES)
         for output in cell.outputs:
             data = output.get("data", {})
