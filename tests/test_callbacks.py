@@ -645,19 +645,26 @@ def test_a_training_step_is_traced_once(monkeypatch):
     calls = []
 
     class Counts(keras.layers.Layer):
-        def call(self, inputs):
-            calls.append(1)
+        def call(self, inputs, training=False):
+            calls.append(training)
             return inputs
 
-    def traces(extra):
+    def traces(extra, **data):
         inputs = keras.Input((2,))
         model = keras.Model(inputs, keras.layers.Dense(1)(Counts()(inputs)))
-        model.compile("adam", "mse")
+        model.compile("adam", "mse", metrics=["mae"])
         calls.clear()
-        model.fit(np.ones((4, 2)), np.ones((4, 1)), batch_size=2, verbose=0, callbacks=extra)
-        return len(calls)
+        model.fit(**data, verbose=0, callbacks=extra)
+        return sum(calls)
 
-    assert traces(resume_callbacks("counts")) < traces([])
+    arrays = (np.ones((4, 2)), np.ones((4, 1)))
+    dataset = tf.data.Dataset.from_tensor_slices(arrays).batch(2)
+    ragged = tf.RaggedTensor.from_tensor(arrays[0])
+    kinds = [dict(zip("xy", arrays, strict=True)), {"x": dataset}]
+    kinds.append({"x": bucket_by_length(ragged, arrays[1][:, 0], 2), "shuffle": False})
+    for number, data in enumerate(kinds):
+        assert traces(resume_callbacks(f"counts {number}"), **data) == 1
+        assert traces([], **data) == 2
 
 
 PRIVATE_NAMES = [

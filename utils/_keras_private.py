@@ -3,6 +3,7 @@
 A test names each. If a version of Keras lacks one, training still runs, but cannot be resumed.
 """
 
+import contextlib
 import inspect
 
 import keras
@@ -65,6 +66,18 @@ def fit_arguments(model) -> dict:
             return {name: local[name] for name in names}
         frame = frame.f_back
     raise AttributeError("local variables of Model.fit")
+
+
+def make_variables(model, batch) -> None:
+    """Make all variables of a compiled model that its first training step would make.
+
+    Args:
+        model: compiled, with weights.
+        batch: inputs, and targets and sample weights where there are any, as `fit` gets them; only
+            their shapes and types are used. `fit` itself says what is wrong with them.
+    """
+    with contextlib.suppress(AttributeError, RuntimeError, TypeError, ValueError):
+        model._symbolic_build(data_batch=batch)
 
 
 def argument_names(callback) -> list[str]:

@@ -123,7 +123,6 @@ class _Resume(keras.callbacks.Callback):
         self.cut = False  # within an epoch
         self.callback_values = []
         self.num_weights = len(self.model.weights)
-        self._build_optimizer()
         self.path = None
         self.data = None
         self.others = []
@@ -135,6 +134,7 @@ class _Resume(keras.callbacks.Callback):
         else:
             arguments = _keras_private.fit_arguments(self.model)
             self.data = arguments["x"]
+            self._make_variables(arguments)
             self.others = self._move_to_the_end(arguments["callbacks"])
             rewound = self._rewind()
             self.seed = _keras_private.global_seed().numpy().tolist()
@@ -211,13 +211,23 @@ class _Resume(keras.callbacks.Callback):
             line = f"resumed after {finished} of {epochs} epochs ({seconds}) from {file}"
         print(f"{self.name}: {line}")
 
-    def _build_optimizer(self):
+    def _make_variables(self, arguments):
+        """Make the variables of optimizer and metrics, as the first step would.
+
+        A first step that has to make them is traced twice, which takes a second or more.
+        """
         optimizer = getattr(self.model, "optimizer", None)
         plain_step = type(self.model).train_step is keras.Model.train_step
-        if self.num_weights and plain_step and optimizer and not optimizer.built:
-            # A first step that has to make the optimizer's variables is traced twice, which takes
-            # a second or more.
-            optimizer.build(self.model.trainable_variables)
+        if not (self.num_weights and plain_step and optimizer):
+            return
+        data = arguments["x"]
+        if _is_tf_dataset(data):
+            batch = data.element_spec
+        elif isinstance(data, keras.utils.PyDataset):
+            batch = data[0]
+        else:
+            batch = (data, arguments["y"], arguments["sample_weight"])
+        _keras_private.make_variables(self.model, batch)
 
     def _find_path(self, arguments):
         """Return the file of this training, or None if its data cannot be compared."""
