@@ -75,6 +75,9 @@ def make_variables(model, batch) -> None:
         model: compiled, with weights.
         batch: inputs, and targets and sample weights where there are any, as `fit` gets them; only
             their shapes and types are used. `fit` itself says what is wrong with them.
+
+    A version of Keras without this name makes them in the first step, which only takes longer, so
+    it is not among `NAMES`.
     """
     with contextlib.suppress(AttributeError, RuntimeError, TypeError, ValueError):
         model._symbolic_build(data_batch=batch)
