@@ -232,6 +232,24 @@ def test_the_longest_begin_and_share_the_cores(fake_execute, tmp_path, monkeypat
     }
 
 
+def test_before_its_first_run_a_notebook_is_as_long_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(execution, "ROOT", tmp_path)
+    rows = {"01_a": "quick 2 min, live 7 min", "02_b": "quick 90 s, full hours", "03_c": "a minute"}
+    jobs = []
+    for name, times in rows.items():
+        path = write_notebook(tmp_path, name, GOOD)
+        notebook = nbformat.read(path, as_version=4)
+        table = f"# Title\n\n| Time on two CPU cores | {times} |"
+        notebook.cells.insert(0, nbformat.v4.new_markdown_cell(table))
+        nbformat.write(notebook, path)
+        jobs.append((path, 0))
+    order = [path.stem for path, _ in parallel.longest_first(jobs, "quick")]
+    assert order == ["03_c", "01_a", "02_b"]  # the one that says nothing of it comes first
+    parallel.write_seconds("quick", {"02_b": 200, "03_c": 1})
+    order = [path.stem for path, _ in parallel.longest_first(jobs, "quick")]
+    assert order == ["02_b", "01_a", "03_c"]
+
+
 @pytest.mark.parametrize(
     ("profile", "cores", "gigabytes", "expected"),
     [

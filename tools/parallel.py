@@ -7,6 +7,7 @@ waits for events: a cell or a notebook that ended, or a signal, which kills all 
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import sys
@@ -70,15 +71,27 @@ def write_seconds(profile: str, seconds: dict[str, float]) -> None:
     partial.replace(path)
 
 
+def stated_seconds(path: Path, profile: str) -> float:
+    """Return how long a notebook says in its first table that it takes; infinity if it does not."""
+    beginning = path.read_text(encoding="utf-8")[:5_000]
+    match = re.search(rf"Time on two CPU cores \| [^|]*?\b{profile} (\d+) (s|min)\b", beginning)
+    if match is None:
+        return float("inf")
+    return int(match[1]) * {"s": 1, "min": 60}[match[2]]
+
+
 def longest_first(jobs: list[tuple[Path, int]], profile: str) -> list[tuple[Path, int]]:
     """Sort notebooks by how long they last took, so that none is left alone at the end.
 
-    One that has not run yet may be long, so it comes first; among these the last number, since the
-    notebooks grow longer with their numbers.
+    For one that has not run yet here it is what it says itself; one that says nothing may be long,
+    so it comes first. Among equals the last number comes first.
     """
-    seconds = read_seconds(profile)
+    known = read_seconds(profile)
+    seconds = {}
+    for path, _ in jobs:
+        seconds[path] = known.get(path.stem) or stated_seconds(path, profile)
     backwards = sorted(jobs, key=lambda job: job[0].stem, reverse=True)
-    return sorted(backwards, key=lambda job: seconds.get(job[0].stem, float("inf")), reverse=True)
+    return sorted(backwards, key=lambda job: seconds[job[0]], reverse=True)
 
 
 class Progress:
