@@ -212,22 +212,15 @@ class _Resume(keras.callbacks.Callback):
         print(f"{self.name}: {line}")
 
     def _make_variables(self, arguments):
-        """Make the variables of optimizer and metrics, as the first step would.
-
-        A first step that has to make them is traced twice, which takes a second or more.
-        """
-        optimizer = getattr(self.model, "optimizer", None)
+        """Make the variables of optimizer and metrics: a step that has to is traced twice."""
         plain_step = type(self.model).train_step is keras.Model.train_step
-        if not (self.num_weights and plain_step and optimizer):
-            return
-        data = arguments["x"]
-        if _is_tf_dataset(data):
-            batch = data.element_spec
-        elif isinstance(data, keras.utils.PyDataset):
-            batch = data[0]
-        else:
-            batch = (data, arguments["y"], arguments["sample_weight"])
-        _keras_private.make_variables(self.model, batch)
+        if self.num_weights and plain_step and getattr(self.model, "optimizer", None):
+            batch = (self.data, arguments["y"], arguments["sample_weight"])
+            if _is_tf_dataset(self.data):
+                batch = self.data.element_spec
+            elif isinstance(self.data, keras.utils.PyDataset):
+                batch = self.data[0]
+            _keras_private.make_variables(self.model, batch)
 
     def _find_path(self, arguments):
         """Return the file of this training, or None if its data cannot be compared."""
