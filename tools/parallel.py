@@ -73,7 +73,8 @@ def write_seconds(profile: str, seconds: dict[str, float]) -> None:
 
 def stated_seconds(path: Path, profile: str) -> float:
     """Return how long a notebook says in its first table that it takes; infinity if it does not."""
-    beginning = path.read_text(encoding="utf-8")[:5_000]
+    with path.open(encoding="utf-8") as file:
+        beginning = file.read(5_000)
     match = re.search(rf"Time on two CPU cores \| [^|]*?\b{profile} (\d+) (s|min)\b", beginning)
     if match is None:
         return float("inf")

@@ -38,10 +38,8 @@ def title(rows: list[dict], same: str, items: str, unknown: str) -> str:
     return f"Not the same test set: {min(numbers):,} to {max(numbers):,} {items}"
 
 
-def wilson_interval(accuracy: float, tested: int) -> tuple[float, float]:
-    """Return the 95% interval (Wilson, 1927) of a share of `tested` samples."""
-    from scipy.stats import binomtest
+def accuracy_interval(accuracy: float, tested: int) -> tuple[float, float]:
+    """Return the 95% interval of an accuracy on `tested` samples."""
+    from utils.metrics import intervals
 
-    right = round(accuracy * tested)
-    interval = binomtest(right, tested).proportion_ci(confidence_level=0.95, method="wilson")
-    return interval.low, interval.high
+    return intervals.proportion_interval(round(accuracy * tested), tested)

@@ -216,7 +216,7 @@ def leaderboard(rows: list[dict], baseline: float, alt: str) -> None:
     for row in rows:
         interval = None
         if row.get("accuracy") is not None and row.get("tested"):
-            low, high = _scores.wilson_interval(row["accuracy"], row["tested"])
+            low, high = _scores.accuracy_interval(row["accuracy"], row["tested"])
             interval = f"{100 * low:.1f} to {100 * high:.1f}"
             points.append((row["model"], 100 * row["accuracy"], 100 * low, 100 * high))
         table.append(row | {"interval": interval})
