@@ -6,6 +6,7 @@ import sacrebleu
 from scipy import special
 
 from utils import datasets, metrics
+from utils.metrics import intervals
 
 PAIRS = datasets.Pairs(
     ["Go on.", "Who's he?", "I see two red cars.", 'She said: "No!"', "Go on."],
@@ -283,6 +284,16 @@ def test_paired_difference_ignores_what_both_models_share():
     assert swapped == pytest.approx((-high, -low), abs=0.01)
     with pytest.raises(ValueError, match="pairs of values"):
         metrics.paired_difference_interval(first, second[1:])
+
+
+def test_a_difference_in_points_is_that_of_the_accuracies():
+    first = np.array([True] * 60 + [False] * 40)  # accuracy 0.6
+    second = np.array([True] * 50 + [False] * 50)  # accuracy 0.5, never right where first is wrong
+    points, low, high = intervals.difference_in_points(first, second, resamples=4_000)
+    # 10 of 100 examples differ: the standard error of their share is sqrt(0.1 * 0.9 / 100) = 0.03.
+    assert points == pytest.approx(10)
+    assert (low, high) == pytest.approx((10 - 5.9, 10 + 5.9), abs=1.5)
+    assert intervals.in_points((-1.25, -2, 0.04)) == "-1.2 points, 95% interval -2.0 to +0.0"
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (7, 10), (180, 200), (25, 25)])

@@ -201,7 +201,7 @@ OTHER_LAYERS = {
     "01 network": ("01_text_vectorization", ("build_model",), lambda c: c.build_model(5), (5,)),
     "03 batch normalization": (
         "03_transformer_encoder",
-        ("TransformerEncoder", "BatchNormEncoder"),
+        ("EncoderParts", "BatchNormEncoder"),
         lambda c: c.BatchNormEncoder(8, 16, 2),
         (6, 8),
     ),

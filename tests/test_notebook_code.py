@@ -39,30 +39,17 @@ def define(stem: str, *names: str, **known) -> dict:
     return {name: namespace[name] for name in names}
 
 
-@pytest.mark.parametrize(
-    ("name", "sizes", "inputs"),
-    [
-        (
-            "TransformerEncoder",
-            (8, 16, 2),
-            np.random.default_rng(0).normal(size=(2, 7, 8)).astype("float32"),
-        ),
-        ("PositionalEmbedding", (9, 10, 4), np.array([[3, 5, 2, 0, 0]])),
-    ],
-)
-def test_notebook_03_and_utils_have_the_same_layers(name, sizes, inputs):
-    theirs = define("03_transformer_encoder", name)[name](*sizes)
-    ours = getattr(transformer, name)(*sizes)
+def test_notebook_03_and_utils_have_the_same_encoder():
+    inputs = np.random.default_rng(0).normal(size=(2, 7, 8)).astype("float32")
+    cells = define("03_transformer_encoder", "EncoderParts", "TransformerEncoder")
+    theirs = cells["TransformerEncoder"](8, 16, 2)
+    ours = transformer.TransformerEncoder(8, 16, 2)
     for layer in (theirs, ours):
         layer.build(inputs.shape)
     assert [w.shape for w in theirs.weights] == [w.shape for w in ours.weights]
     ours.set_weights(theirs.get_weights())
-    if name == "PositionalEmbedding":
-        np.testing.assert_array_equal(ours(inputs), theirs(inputs))
-        np.testing.assert_array_equal(ours.compute_mask(inputs), theirs.compute_mask(inputs))
-    else:
-        for mask in (None, np.arange(7)[None] < [[4], [7]]):
-            np.testing.assert_array_equal(ours(inputs, mask=mask), theirs(inputs, mask=mask))
+    for mask in (None, np.arange(7)[None] < [[4], [7]]):
+        np.testing.assert_array_equal(ours(inputs, mask=mask), theirs(inputs, mask=mask))
     assert config_without_name(theirs) == config_without_name(ours)
 
 
@@ -125,13 +112,23 @@ IDS = np.array([[3, 5, 2, 0, 0], [1, 1, 4, 9, 0]])
 LAYERS = {
     "02 Double": ({"supports_masking": True}, VECTORS),
     "02 PairAverage": ({}, VECTORS[:, :4]),
-    "03 TransformerEncoder": ({"embed_dim": 8, "dense_dim": 16, "num_heads": 2}, VECTORS),
-    "03 ScaledEmbedding": ({"input_dim": 10, "output_dim": 4}, IDS),
-    "03 PositionalEmbedding": ({"sequence_length": 9, "input_dim": 10, "output_dim": 4}, IDS),
-    "03 sinusoids ScaledEmbedding SinusoidalEmbedding": ({"input_dim": 10, "output_dim": 4}, IDS),
-    "03 TransformerEncoder BatchNormEncoder": (
-        {"embed_dim": 8, "dense_dim": 16, "num_heads": 2, "momentum": 0.9, "told": True},
+    "03 EncoderParts TransformerEncoder": (
+        {"embed_dim": 8, "dense_dim": 16, "num_heads": 2, "dropout": 0.1},
         VECTORS,
+    ),
+    "03 EncoderParts BatchNormEncoder": (
+        {"embed_dim": 8, "dense_dim": 16, "num_heads": 2, "momentum": 0.8, "use_mask": True},
+        VECTORS,
+    ),
+    "03 FirstAndAverage": ({}, VECTORS),
+    "03 ScaledEmbedding": ({"input_dim": 10, "output_dim": 4}, IDS),
+    "03 ScaledEmbedding LearnedPositions": (
+        {"sequence_length": 9, "input_dim": 10, "output_dim": 4},
+        IDS,
+    ),
+    "03 sinusoids ScaledEmbedding SinusoidalEmbedding": (
+        {"sequence_length": 9, "input_dim": 10, "output_dim": 4},
+        IDS,
     ),
     "05 LeakyDecoder": ({"size": 8}, VECTORS, VECTORS[:, :3]),
     "05 TightDecoder": ({"size": 8}, VECTORS, VECTORS[:, :3]),
@@ -319,6 +316,82 @@ def test_cbow_examples_are_neighbours_in_one_review():
     assert set(negatives.ravel().tolist()) == {2, 3, 4, 5, 6, 7}
 
 
+def define_03(*names, **sizes):
+    sizes = {"embed_dim": 8, "dense_dim": 16, "num_heads": 2, "dropout": 0.5} | sizes
+    cells = define("03_transformer_encoder", *names, cfg=SimpleNamespace(**sizes))
+    return SimpleNamespace(**cells)
+
+
+def test_attention_by_hand_averages_values_by_the_softmax_of_scores():
+    attention = define_03("softmax", "attention").attention
+    query, key = np.array([[2.0, 0.0]]), np.array([[1.0, 5.0], [0.0, 7.0]])
+    attended, weights = attention(query, key, np.array([[10.0], [20.0]]))
+    first = 1 / (1 + np.exp(-2 / np.sqrt(2)))  # scores 2 / sqrt(2) and 0
+    np.testing.assert_allclose(weights, [[first, 1 - first]])
+    np.testing.assert_allclose(attended, [[10 * first + 20 * (1 - first)]])
+
+
+def test_a_sequence_to_match_repeats_its_first_symbol_or_none():
+    make = define_03("matching_sequences", symbols=15, sequence_length=6).matching_sequences
+    sequences, copies = make(500, np.random.default_rng(0))
+    assert sequences.shape == (500, 6) and sequences.min() >= 1 and sequences.max() <= 15
+    for sequence, copy in zip(sequences, copies, strict=True):
+        repeated = [position for position in range(1, 6) if sequence[position] == sequence[0]]
+        assert repeated == ([copy] if copy else [])
+        assert len(set(sequence)) == 6 - len(repeated), "nothing else may be repeated"
+    counts = np.bincount(copies, minlength=6)
+    assert 200 < counts[0] < 300 and counts[1:].min() > 25, "half, at any position"
+
+
+def test_the_control_of_the_matching_task_attends_uniformly_and_stays_so():
+    names = ("EncoderParts", "TransformerEncoder", "uniform_encoder")
+    block = define_03(*names, sequence_length=5).uniform_encoder()
+    inputs = np.random.default_rng(0).normal(size=(4, 5, 8)).astype("float32")
+    model = keras.Sequential([keras.Input((5, 8)), block])
+    model.compile("sgd", "mse")
+    model.train_on_batch(inputs, inputs + 1)
+    _, weights = block.attention(inputs, inputs, return_attention_scores=True)
+    np.testing.assert_allclose(weights, 1 / 5, atol=1e-6)
+
+
+def test_replacing_a_word_changes_the_logit_of_an_average_by_its_share():
+    names = ("ScaledEmbedding", "classifier", "effects")
+    cells = define_03(*names)
+    model = cells.classifier(cells.ScaledEmbedding(12, 8))
+    effects = cells.effects(SimpleNamespace(model=model))(np.array([[5, 1, 9, 5]]))
+    table, kernel = model.layers[1].get_weights()[0], model.layers[-1].get_weights()[0][:, 0]
+    changes = np.sqrt(8) * (table[[5, 1, 9, 5]] - table[1]) @ kernel / 4
+    np.testing.assert_allclose(effects, np.abs(changes), atol=1e-5)
+    assert effects[1] == pytest.approx(0, abs=1e-6) and effects[0] > 1e-4
+
+
+def test_masked_batch_normalization_counts_tokens_only():
+    layer_class = define_03("EncoderParts", "BatchNormEncoder").BatchNormEncoder
+    inputs = np.random.default_rng(0).normal(size=(2, 5, 8)).astype("float32")
+    mask = np.array([[True] * 5, [True] * 2 + [False] * 3])
+    averages = {}
+    for use_mask in (False, True):
+        keras.utils.set_random_seed(1)
+        block = layer_class(8, 16, 2, momentum=0.75, use_mask=use_mask)
+        block(inputs, mask=mask, training=True)
+        averages[use_mask] = block.attention_norm.moving_mean.numpy()
+    before_norm = inputs + block.attention(inputs, inputs, attention_mask=mask[:, None]).numpy()
+    np.testing.assert_allclose(averages[True], 0.25 * before_norm[mask].mean(axis=0), atol=1e-5)
+    everything = before_norm.reshape(-1, 8).mean(axis=0)
+    np.testing.assert_allclose(averages[False], 0.25 * everything, atol=1e-5)
+
+
+def test_sinusoids_and_learned_positions_begin_equally_large():
+    names = ("sinusoids", "ScaledEmbedding", "LearnedPositions")
+    cells = define_03(*names)
+    assert np.mean(cells.sinusoids(400, 32) ** 2) == pytest.approx(0.5)
+    keras.utils.set_random_seed(0)
+    layer = cells.LearnedPositions(400, 50, 32)
+    layer.build((None, 400))
+    learned = layer.position_embedding.get_weights()[0]
+    assert np.mean(learned**2) == pytest.approx(0.5, rel=0.05)
+
+
 TINY = {
     "cfg": SimpleNamespace(
         dropout=0.1,
@@ -335,7 +408,13 @@ TINY = {
     "vocabulary": ["w"] * 20,
 }
 SEQUENCE_NAMES = ("classifier", "bidirectional", "one_hot_vectors", "embedding_layer")
-POSITION_NAMES = ("sinusoids", "ScaledEmbedding", "SinusoidalEmbedding", "classifier")
+POSITION_NAMES = (
+    "sinusoids",
+    "ScaledEmbedding",
+    "SinusoidalEmbedding",
+    "LearnedPositions",
+    "classifier",
+)
 MODELS = {
     "02 embedding": (
         "02_sequence_models",
@@ -347,18 +426,23 @@ MODELS = {
         SEQUENCE_NAMES,
         lambda c: c.classifier(c.bidirectional(), c.one_hot_vectors(20)),
     ),
-    "03 learned places": (
+    "03 average": (
+        "03_transformer_encoder",
+        POSITION_NAMES,
+        lambda c: c.classifier(c.ScaledEmbedding(20, 8)),
+    ),
+    "03 learned positions": (
         "03_transformer_encoder",
         POSITION_NAMES,
         lambda c: c.classifier(
-            transformer.PositionalEmbedding(8, 20, 8), transformer.TransformerEncoder(8, 16, 2)
+            c.LearnedPositions(8, 20, 8), transformer.TransformerEncoder(8, 16, 2)
         ),
     ),
     "03 sinusoids": (
         "03_transformer_encoder",
         POSITION_NAMES,
         lambda c: c.classifier(
-            c.SinusoidalEmbedding(20, 8), transformer.TransformerEncoder(8, 16, 2)
+            c.SinusoidalEmbedding(8, 20, 8), transformer.TransformerEncoder(8, 16, 2)
         ),
     ),
     "04": ("04_seq2seq_gru", (), lambda c: seq2seq.build_gru_seq2seq(20, 20, 8, 16, 0.1)),

@@ -207,9 +207,9 @@ def attending_to_itself(decoder):
 BLOCKS = {
     "utils, encoder": lambda: transformer.TransformerEncoder(8, 16, 2),
     "utils, decoder": lambda: transformer.TransformerDecoder(8, 16, 2),
-    "03": lambda: define("03_transformer_encoder", "TransformerEncoder")["TransformerEncoder"](
-        8, 16, 2
-    ),
+    "03": lambda: define("03_transformer_encoder", "EncoderParts", "TransformerEncoder")[
+        "TransformerEncoder"
+    ](8, 16, 2),
     "05": lambda: attending_to_itself(
         define("05_transformer_translation", "TransformerDecoder")["TransformerDecoder"](8, 16, 2)
     ),

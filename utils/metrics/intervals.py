@@ -86,6 +86,29 @@ def paired_difference_interval(
     return bootstrap_interval(first - second, np.mean, confidence, resamples, seed)
 
 
+def difference_in_points(first, second, resamples: int = 9_999) -> tuple[float, float, float]:
+    """Compare two models on the same test examples, in points (percent) of accuracy.
+
+    Args:
+        first, second: for each test example whether that model is right, as for
+            `paired_difference_interval`.
+        resamples: number of bootstrap samples.
+
+    Returns:
+        The difference first - second, and the lower and upper end of its 95% interval.
+
+    Raises:
+        ValueError: different numbers of examples, or fewer than two.
+    """
+    low, high = paired_difference_interval(first, second, resamples=resamples)
+    return 100 * float(np.mean(first) - np.mean(second)), 100 * low, 100 * high
+
+
+def in_points(difference: tuple[float, float, float]) -> str:
+    """Write a difference and its 95% interval, as from `difference_in_points`, as text."""
+    return "{:+.1f} points, 95% interval {:+.1f} to {:+.1f}".format(*difference)
+
+
 def proportion_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return Wilson's score interval of a proportion, such as an accuracy (Wilson 1927).
 

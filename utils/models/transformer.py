@@ -1,6 +1,6 @@
 """The Transformer's layers: encoder block, decoder block with a KV cache, positional embedding.
 
-Notebooks 03 and 05 build these layers part by part; later notebooks import them. Complete models
+Notebooks 03 and 05 build both blocks part by part; later notebooks import them. Complete models
 stand in the notebooks, what both translators share in `seq2seq`.
 """
 
