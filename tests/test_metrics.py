@@ -85,7 +85,53 @@ def test_bleu_by_length_is_that_of_each_bin():
     references = [["uno dos tres cuatro"]] * 20 + [["nada de esto aquí"]] * 20 + [["nueve"]] * 3
     lengths = [2, 4] * 10 + [5] * 20 + [12] * 3
     scores = metrics.bleu_by_length(translations, references, lengths, edges=(1, 5, 6, 99))
-    assert scores == {"up to 4 tokens": pytest.approx(100), "5 tokens": pytest.approx(0, abs=9)}
+    assert [(name, score.sentences) for name, score in scores.items()] == [
+        ("up to 4 tokens", 20),
+        ("5 tokens", 20),
+    ]
+    assert scores["up to 4 tokens"].bleu == pytest.approx(100)
+    assert scores["5 tokens"].bleu == pytest.approx(0, abs=9)
+
+
+def noisy_translations(share_right, seed):
+    """Return translations of four words of which some are wrong, and their references."""
+    rng = np.random.default_rng(seed)
+    translations, references = [], []
+    for _ in range(300):
+        reference = rng.choice(list("abcdefgh"), 8)
+        is_right = rng.random(8) < share_right
+        translations.append(" ".join(np.where(is_right, reference, "x")))
+        references.append([" ".join(reference)])
+    return translations, references
+
+
+def test_the_interval_of_bleu_is_that_of_resampled_sentences():
+    translations, references = noisy_translations(0.8, 0)
+    score = metrics.bleu_interval(translations, references)
+    assert score.bleu == pytest.approx(metrics.bleu_chrf(translations, references)["BLEU"])
+    assert score.sentences == 300
+    # The same by scoring the resampled texts themselves.
+    rng = np.random.default_rng(1)
+    resampled = []
+    for _ in range(200):
+        rows = rng.integers(0, 300, 300)
+        texts = [translations[row] for row in rows]
+        resampled.append(metrics.bleu_chrf(texts, [references[row] for row in rows])["BLEU"])
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    assert score.low == pytest.approx(low, abs=0.8)
+    assert score.high == pytest.approx(high, abs=0.8)
+    assert metrics.bleu_interval(translations, references) == score
+
+
+def test_a_paired_difference_of_bleu_is_narrower_than_two_intervals():
+    translations, references = noisy_translations(0.8, 0)
+    worse = [*translations[:280], *["x x x x x x x x"] * 20]
+    difference, low, high = metrics.bleu_difference(translations, worse, references)
+    first, second = [metrics.bleu_interval(t, references) for t in (translations, worse)]
+    assert difference == pytest.approx(first.bleu - second.bleu)
+    assert 0 < low < difference < high
+    assert high - low < (first.high - first.low) + (second.high - second.low)
+    assert metrics.bleu_difference(translations, translations, references) == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

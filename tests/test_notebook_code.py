@@ -58,31 +58,89 @@ def config_without_name(layer):
 
 
 def test_notebook_04_and_utils_have_the_same_gru():
-    cells = define("04_seq2seq_gru", "translator")
-    cells["translator"].__globals__.update(
-        source_words=["w"] * 20, target_words=["w"] * 25, cfg=SimpleNamespace(dim=6, dropout=0.5)
+    cells = define("04_seq2seq_gru", "build_translator", "decode_functions")
+    cells["build_translator"].__globals__.update(
+        source_words=["w"] * 20,
+        target_words=["w"] * 25,
+        cfg=SimpleNamespace(embed_dim=6, dropout=0.5),
     )
     encoder = keras.layers.Bidirectional(keras.layers.GRU(8), merge_mode="sum", name="encoder")
-    theirs, ours = cells["translator"](encoder, 8), seq2seq.build_gru_seq2seq(20, 25, 6, 8, 0.5)
+    theirs = cells["build_translator"](encoder)
+    ours = seq2seq.build_gru_seq2seq(20, 25, 6, 8, 0.5)
     ours.set_weights([w + 0.1 for w in theirs.get_weights()])
     theirs.set_weights(ours.get_weights())
     ids = [np.array([[5, 6, 7, 0], [4, 1, 1, 2]]), np.array([[2, 9, 8], [2, 7, 0]])]
     np.testing.assert_array_equal(ours.predict(ids, verbose=0), theirs.predict(ids, verbose=0))
-    writers = define("04_seq2seq_gru", "writer")["writer"](theirs), seq2seq.gru_decode_fns(ours)
-    written = [decoding.greedy_search(step, begin(ids[0]), 2, 3, 9) for begin, step in writers]
-    np.testing.assert_array_equal(*written)
+    generated = []
+    for init_state, step in (cells["decode_functions"](theirs), seq2seq.gru_decode_fns(ours)):
+        generated.append(decoding.greedy_search(step, init_state(ids[0]), 2, 3, 9))
+    np.testing.assert_array_equal(*generated)
+
+
+def test_notebook_04_and_utils_make_the_same_first_weights():
+    """The GRU of notebooks 04 and 05 is one model: with one seed it is trained alike."""
+    cells = define("04_seq2seq_gru", "build_translator", "bidirectional")
+    known = {"source_words": ["w"] * 20, "target_words": ["w"] * 25}
+    known["cfg"] = SimpleNamespace(embed_dim=6, dropout=0.5, units=8)
+    cells["build_translator"].__globals__.update(known)
+    cells["bidirectional"].__globals__.update(known)
+    keras.utils.set_random_seed(3)
+    theirs = cells["build_translator"](cells["bidirectional"]())
+    keras.utils.set_random_seed(3)
+    ours = seq2seq.build_gru_seq2seq(20, 25, 6, 8, 0.5)
+    for first, second in zip(theirs.get_weights(), ours.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_notebook_04_squeezes_the_vector_and_nothing_else():
+    cells = define("04_seq2seq_gru", "bottleneck")
+    cells["bottleneck"].__globals__["cfg"] = SimpleNamespace(units=8)
+    vectors = keras.Input((None, 6))
+    model = keras.Model(vectors, cells["bottleneck"](2)(vectors))
+    assert model.output.shape == (None, 8)
+    outputs = model.predict(np.random.default_rng(0).normal(size=(40, 5, 6)), verbose=0)
+    assert np.linalg.matrix_rank(outputs, tol=1e-4) == 2  # the biases are 0 at first
 
 
 def test_notebook_04_steps_as_keras_does():
-    random = np.random.default_rng(0)
-    step = define("04_seq2seq_gru", "sigmoid", "gru_step")["gru_step"]
+    rng = np.random.default_rng(0)
+    gru_step = define("04_seq2seq_gru", "sigmoid", "gru_step")["gru_step"]
     layer = keras.layers.GRU(4, bias_initializer="normal")
-    words, state = (
-        random.normal(size=(3, 1, 5)).astype("float32"),
-        random.normal(size=(3, 4)).astype("float32"),
-    )
-    expected = layer(words, initial_state=state)
-    np.testing.assert_allclose(step(words[:, 0], state, *layer.get_weights()), expected, atol=1e-5)
+    vectors = rng.normal(size=(3, 1, 5)).astype("float32")  # (batch, positions, features)
+    state = rng.normal(size=(3, 4)).astype("float32")  # (batch, units)
+    expected = layer(vectors, initial_state=state)
+    by_hand = gru_step(vectors[:, 0], state, *layer.get_weights())
+    np.testing.assert_allclose(by_hand, expected, atol=1e-5)
+
+
+def test_the_masked_loss_of_notebook_04_leaves_padding_out():
+    masked_loss = define("04_seq2seq_gru", "masked_loss")["masked_loss"]
+    logits = np.zeros((1, 3, 4))
+    logits[0, 0, 2] = np.log(3)  # probability 3 / 6
+    logits[0, 2, 1] = 1e3  # at padding, where it must not matter
+    loss = masked_loss(logits, np.array([[2, 3, 0]]))
+    assert loss == pytest.approx((np.log(2) + np.log(4)) / 2)
+
+
+def test_the_orders_of_the_copy_task_have_one_mean_distance():
+    copy_orders = define("04_seq2seq_gru", "copy_orders")["copy_orders"]
+    for order in copy_orders(7).values():
+        steps = {int(symbol): step for step, symbol in enumerate(order)}
+        assert sorted(steps) == list(range(7))
+        assert np.mean([7 + symbol - steps[symbol] for symbol in steps]) == 7
+    assert copy_orders(4)["first symbol last"].tolist() == [1, 2, 3, 0]
+
+
+def test_the_greedy_loop_of_notebook_04_ends_each_row():
+    greedy = define("04_seq2seq_gru", "greedy")["greedy"]
+    greedy.__globals__.update(start_id=2, end_id=3, cfg=SimpleNamespace(max_new_tokens=5))
+    script = np.array([[7, 3, 9, 9, 9], [8, 8, 3, 9, 9]])  # one token for each row and step
+
+    def next_logits(prefix, state):
+        tokens = script[:, prefix.shape[1] - 1]
+        return np.eye(10)[tokens], state
+
+    np.testing.assert_array_equal(greedy(next_logits, None, 2), [[7, 3, 9], [8, 8, 3]])
 
 
 def test_notebook_05_and_utils_have_the_same_decoder():
@@ -404,8 +462,11 @@ TINY = {
         blocks=1,
         length=8,
         places=8,
+        layers=2,
     ),
     "vocabulary": ["w"] * 20,
+    "source_words": ["w"] * 20,
+    "target_words": ["w"] * 20,
 }
 SEQUENCE_NAMES = ("classifier", "bidirectional", "one_hot_vectors", "embedding_layer")
 POSITION_NAMES = (
@@ -446,6 +507,11 @@ MODELS = {
         ),
     ),
     "04": ("04_seq2seq_gru", (), lambda c: seq2seq.build_gru_seq2seq(20, 20, 8, 16, 0.1)),
+    "04 deep": (
+        "04_seq2seq_gru",
+        ("build_deep_translator",),
+        lambda c: c.build_deep_translator(),
+    ),
     "05": (
         "05_transformer_translation",
         ("build_transformer",),

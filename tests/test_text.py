@@ -97,11 +97,24 @@ def test_long_pairs_and_pairs_with_unknown_words_are_removed(vectorizers):
     # Target tokens: 4 in the first two pairs, 7 in the third, 5 in the last.
     short = filter_pairs(pairs, vectorizers, max_length=5, known_only=False, max_train=2)
     assert short.train.english == ["Go on.", "Go zebra."]
-    assert short.test.spanish == ["Sigue.", "Sigue.", "Sigue cebra."]
+    assert short.validation.spanish == ["Sigue.", "Sigue.", "Sigue cebra."]
     known = filter_pairs(pairs, vectorizers, max_length=7, known_only=True, max_train=9)
     assert known.validation.english == ["Go on.", "I see two red cars."]
     assert known.train.alignments == [((0, 0),), ((1, 1),)]
     assert known.source == "sample"
+
+
+@pytest.mark.tensorflow
+def test_a_test_sentence_is_judged_by_its_source_and_keeps_all_its_references(vectorizers):
+    part = datasets.Pairs(
+        ["Go on.", "Go on.", "Go on.", "I see two red cars.", "Go zebra."],
+        ["Sigue.", "Sigue cebra.", "Sigue sigue sigue sigue.", "Veo.", "Sigue."],
+    )
+    pairs = datasets.Dataset("sentence pairs", part, part, "real", "card", validation=part)
+    # Source tokens: 3 in "Go on.", 6 in the fourth; the second and third reference do not fit.
+    filtered = filter_pairs(pairs, vectorizers, max_length=5, known_only=True, max_train=9)
+    assert filtered.test.spanish == part.spanish[:3]
+    assert filtered.train.spanish == filtered.validation.spanish == ["Sigue."]
 
 
 @pytest.mark.tensorflow

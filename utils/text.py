@@ -93,9 +93,11 @@ def _adapt(texts, standardize, max_tokens):
 
 
 def filter_pairs(pairs, vectorizers, max_length: int, known_only: bool, max_train: int):
-    """Remove pairs that are too long or contain an out-of-vocabulary word, in all three parts.
+    """Remove pairs that are too long or contain an out-of-vocabulary word.
 
-    A pair one of whose sides has no token is removed too, and a line says so.
+    Training and validation pairs are judged by both sides, test pairs by the source alone: what
+    the references of a sentence look like must not decide whether it is tested, and every one of
+    them counts. A pair one of whose sides has no token is removed too, and a line says so.
 
     Args:
         pairs: a `Dataset` whose parts are `Pairs`.
@@ -119,7 +121,8 @@ def filter_pairs(pairs, vectorizers, max_length: int, known_only: bool, max_trai
         accepted = source_ids.row_lengths().numpy() > 0
         accepted &= target_ids.row_lengths().numpy() > 2  # more than [start] and [end]
         _name_empty(np.flatnonzero(~accepted), len(part), f"{name} pairs")
-        for ids in (source_ids, target_ids):
+        judged = (source_ids,) if name == "test" else (source_ids, target_ids)
+        for ids in judged:
             accepted &= ids.row_lengths().numpy() <= max_length
             if known_only:
                 accepted &= _are_known(ids)

@@ -11,6 +11,8 @@ from utils.metrics.text import (
     baseline_scores,
     bleu_by_length,
     bleu_chrf,
+    bleu_difference,
+    bleu_interval,
     group_references,
     nearest_translations,
 )
@@ -19,6 +21,8 @@ __all__ = [
     "baseline_scores",
     "bleu_by_length",
     "bleu_chrf",
+    "bleu_difference",
+    "bleu_interval",
     "bootstrap_interval",
     "group_references",
     "kernel_distance",

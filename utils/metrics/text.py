@@ -1,7 +1,9 @@
 """How good translations are: BLEU, chrF, and the baselines that need no network."""
 
 from collections import Counter, defaultdict
+from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,13 +36,7 @@ def bleu_chrf(translations: list[str], references: list[list[str]]) -> dict[str,
     """
     from sacrebleu.metrics import BLEU, CHRF
 
-    # Keras takes seconds to import, and the intervals do not need it.
-    from utils.text import separate_unspaced
-
-    if not translations or len(translations) != len(references):
-        raise ValueError(f"{len(translations)} translations, {len(references)} rows of references.")
-    translations = [separate_unspaced(text) for text in translations]
-    references = [[separate_unspaced(text) for text in row] for row in references]
+    translations, references = _checked(translations, references)
     # sacrebleu takes "streams": the first reference of every sentence, then the second, and so on.
     streams = []
     for position in range(max(map(len, references))):
@@ -51,9 +47,124 @@ def bleu_chrf(translations: list[str], references: list[list[str]]) -> dict[str,
     }
 
 
+def _checked(translations, references):
+    """Check the numbers of sentences; return both with spaces in scripts that have none."""
+    # Keras takes seconds to import, and the intervals do not need it.
+    from utils.text import separate_unspaced
+
+    if not translations or len(translations) != len(references):
+        raise ValueError(f"{len(translations)} translations, {len(references)} rows of references.")
+    translations = [separate_unspaced(text) for text in translations]
+    references = [[separate_unspaced(text) for text in row] for row in references]
+    return translations, references
+
+
+class BleuScore(NamedTuple):
+    """BLEU with its interval over test sentences.
+
+    Attributes:
+        bleu: 0 to 100.
+        low, high: ends of the 95% bootstrap interval.
+        sentences: how many were scored.
+    """
+
+    bleu: float
+    low: float
+    high: float
+    sentences: int
+
+
+def bleu_interval(translations, references, resamples: int = 1_000, seed: int = 0) -> BleuScore:
+    """Score translations by BLEU; the interval comes from drawing the sentences again.
+
+    BLEU is no mean over sentences: n-grams are counted over all of them. So each resample draws
+    sentences with replacement, adds up their counts and computes one BLEU (Koehn 2004,
+    *Statistical Significance Tests for Machine Translation Evaluation*).
+
+    Args:
+        translations, references: as for `bleu_chrf`.
+        resamples: number of bootstrap samples.
+        seed: the same seed gives the same interval.
+
+    Raises:
+        ValueError: as for `bleu_chrf`.
+    """
+    counts = _ngram_counts(translations, references)
+    scores = _resampled_bleu([counts], resamples, seed)[0]
+    return BleuScore(_bleu(counts.sum(axis=0)), *_ends(scores), len(counts))
+
+
+def bleu_difference(
+    first, second, references, resamples: int = 1_000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Compare two translators on the same sentences by a paired bootstrap.
+
+    Args:
+        first, second: the translations of each, as for `bleu_chrf`.
+        references, resamples, seed: as for `bleu_interval`.
+
+    Returns:
+        BLEU of `first` minus BLEU of `second`, and the ends of its 95% interval.
+
+    Raises:
+        ValueError: as for `bleu_chrf`.
+    """
+    counts = [_ngram_counts(texts, references) for texts in (first, second)]
+    scores = _resampled_bleu(counts, resamples, seed)
+    difference = _bleu(counts[0].sum(axis=0)) - _bleu(counts[1].sum(axis=0))
+    return (difference, *_ends(scores[0] - scores[1]))
+
+
+def _ngram_counts(translations, references) -> np.ndarray:
+    """Return what BLEU adds up over sentences, (sentences, 10).
+
+    These are the matching and the possible n-grams of each of four lengths, and the lengths of the
+    translation and of the reference.
+    """
+    translations, references = _checked(translations, references)
+    rows = []
+    for text, accepted in zip(translations, references, strict=True):
+        rows.append(_counts_of_sentence(text, tuple(accepted)))
+    return np.array(rows)
+
+
+@lru_cache(maxsize=100_000)  # the same sentences are scored whole, by length and in pairs
+def _counts_of_sentence(text: str, accepted: tuple[str, ...]) -> list[int]:
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(lowercase=True, effective_order=True)  # else it warns about short sentences
+    score = metric.sentence_score(text, accepted)
+    return [*score.counts, *score.totals, score.sys_len, score.ref_len]
+
+
+def _bleu(sums) -> float:
+    """Compute BLEU from summed counts (10,)."""
+    from sacrebleu.metrics import BLEU
+
+    counts = [int(count) for count in sums]
+    return BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9]).score
+
+
+def _resampled_bleu(counts_of_systems, resamples, seed) -> np.ndarray:
+    """Return BLEU for the same resamples of sentences of each system, (systems, resamples)."""
+    num_sentences = len(counts_of_systems[0])
+    rng = np.random.default_rng(seed)
+    scores = np.zeros((len(counts_of_systems), resamples))
+    for resample in range(resamples):
+        rows = rng.integers(0, num_sentences, num_sentences)
+        for system, counts in enumerate(counts_of_systems):
+            scores[system, resample] = _bleu(counts[rows].sum(axis=0))
+    return scores
+
+
+def _ends(scores) -> tuple[float, float]:
+    low, high = np.percentile(scores, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def bleu_by_length(
     translations, references, lengths, edges=(1, 5, 6, 7, 8, 9, 10, 1_000), min_sentences: int = 15
-) -> dict[str, float]:
+) -> dict[str, BleuScore]:
     """Compute BLEU separately for sentences of each length.
 
     Args:
@@ -63,7 +174,7 @@ def bleu_by_length(
         min_sentences: bins with fewer sentences are left out, as their score would be noise.
 
     Returns:
-        Name of the bin, such as "5 tokens" or "5 to 7 tokens", to BLEU.
+        Name of the bin, such as "5 tokens" or "5 to 7 tokens", to BLEU and its interval.
     """
     lengths = np.asarray(lengths)
     scores = {}
@@ -82,7 +193,7 @@ def bleu_by_length(
         unit = "token" if high == 2 else "tokens"
         bin_translations = [translations[row] for row in rows]
         bin_references = [references[row] for row in rows]
-        scores[f"{name} {unit}"] = bleu_chrf(bin_translations, bin_references)["BLEU"]
+        scores[f"{name} {unit}"] = bleu_interval(bin_translations, bin_references)
     return scores
 
 
