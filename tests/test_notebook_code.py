@@ -122,6 +122,19 @@ def test_the_masked_loss_of_notebook_04_leaves_padding_out():
     assert loss == pytest.approx((np.log(2) + np.log(4)) / 2)
 
 
+def test_notebook_04_compiles_as_utils_does():
+    compile_translator = define("04_seq2seq_gru", "compile_translator")["compile_translator"]
+    configs = []
+    for compile_model in (compile_translator, seq2seq.compile_seq2seq):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+        compile_model(model, 0.01, 100)
+        configs.append(model.get_compile_config())
+    for config in configs:  # Keras numbers optimizers by their order of creation
+        config["optimizer"]["config"].pop("name")
+    assert configs[0] == configs[1]
+    assert configs[0]["optimizer"]["config"]["learning_rate"]["config"]["warmup_steps"] == 5
+
+
 def test_the_orders_of_the_copy_task_have_one_mean_distance():
     copy_orders = define("04_seq2seq_gru", "copy_orders")["copy_orders"]
     for order in copy_orders(7).values():

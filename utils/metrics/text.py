@@ -142,7 +142,9 @@ def _bleu(sums) -> float:
     from sacrebleu.metrics import BLEU
 
     counts = [int(count) for count in sums]
-    return BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9]).score
+    # Smoothed as `corpus_score` does, which matters if no 4-gram of a corpus is right.
+    smoothing = {"smooth_method": "exp"}
+    return BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9], **smoothing).score
 
 
 def _resampled_bleu(counts_of_systems, resamples, seed) -> np.ndarray:
