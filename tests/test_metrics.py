@@ -138,14 +138,14 @@ def test_a_paired_difference_of_bleu_is_narrower_than_two_intervals():
     ("edges", "names"),
     [
         ((1, 5, 8, 99), ["up to 4 tokens", "5 to 7 tokens", "8 and more tokens"]),
-        ((1, 2, 3, 9), ["up to 1 token", "2 tokens", "3 to 8 tokens"]),  # one has 9 tokens
-        ((2, 5, 6, 10), ["2 to 4 tokens", "5 tokens", "6 and more tokens"]),  # one has 1 token
+        ((1, 2, 3, 9), ["up to 1 token", "2 tokens", "3 to 8 tokens"]),  # two have 9 tokens
+        ((2, 5, 6, 10), ["2 to 4 tokens", "5 tokens", "6 and more tokens"]),  # two have 1 token
     ],
 )
 def test_the_name_of_a_bin_is_its_range(edges, names):
-    lengths = list(range(1, 10))
-    texts = ["uno dos tres cuatro"] * 9
-    scores = metrics.bleu_by_length(texts, [[text] for text in texts], lengths, edges, 1)
+    lengths = [*range(1, 10), *range(1, 10)]
+    texts = ["uno dos tres cuatro"] * 18
+    scores = metrics.bleu_by_length(texts, [[text] for text in texts], lengths, edges, 2)
     assert list(scores) == names
 
 

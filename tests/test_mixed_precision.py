@@ -207,8 +207,8 @@ OTHER_LAYERS = {
     ),
     "05 without masks": (
         "05_transformer_translation",
-        ("LeakyDecoder", "TightDecoder"),
-        lambda c: lambda x: c.TightDecoder(8)(x, x),
+        ("DecoderWithMask", "DecoderWithInputsMask"),
+        lambda c: lambda x: c.DecoderWithInputsMask(8)(x, x),
         (6, 8),
     ),
 }

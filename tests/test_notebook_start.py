@@ -211,7 +211,9 @@ BLOCKS = {
         "TransformerEncoder"
     ](8, 16, 2),
     "05": lambda: attending_to_itself(
-        define("05_transformer_translation", "TransformerDecoder")["TransformerDecoder"](8, 16, 2)
+        define("05_transformer_translation", "DecoderParts", "TransformerDecoder")[
+            "TransformerDecoder"
+        ](8, 16, 2, 0.1)
     ),
     "GRU": lambda: keras.layers.GRU(8, return_sequences=True),
     "LSTM": lambda: keras.layers.Bidirectional(keras.layers.LSTM(8, return_sequences=True)),

@@ -99,16 +99,17 @@ def show_table(rows: list[dict]) -> None:
     """Show rows as a table, as HTML where it can be drawn and else as text. Put the baseline first.
 
     Args:
-        rows: dicts with the same keys, which become the headings. Numbers are shown as the caller
-            formatted them, and a column is right-aligned if all its cells begin like numbers. Where
-            there is none, a line says so.
+        rows: dicts whose keys become the headings; the cell of a key that a row lacks stays empty.
+            Numbers are shown as the caller formatted them, and a column is right-aligned if all its
+            cells begin like numbers. Where there are no rows, a line says so.
     """
     from IPython.display import display
 
     if not rows:
         print("Nothing to show: the table has no rows.")
         return
-    columns = {key: [str(row[key]) for row in rows] for key in rows[0]}
+    headings = dict.fromkeys(key for row in rows for key in row)  # each once, in order
+    columns = {key: [str(row.get(key, "")) for row in rows] for key in headings}
     alignment = []
     for cells in columns.values():
         numeric = all(cell[:1] in "0123456789+-" for cell in cells)

@@ -97,6 +97,11 @@ class Evidence:
         """
         return np.array([run["numbers"][name] for run in self.runs], dtype=float)
 
+    def values_by_name(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return all numbers whose names begin with `prefix`, under the rest of their names."""
+        names = [name for name in self.runs[0]["numbers"] if name.startswith(prefix)]
+        return {name.removeprefix(prefix): self.values(name) for name in names}
+
     def held(self, statement: str) -> list[bool]:
         """Return for each run that makes a claim whether it held; empty if none makes it."""
         return [
@@ -126,13 +131,15 @@ class Evidence:
             unit: label of the axis.
             alt: text alternative.
             own: name to the value of this run, drawn as a diamond; only for a run that
-                `is_like_this_run`.
+                `is_like_this_run`. Not drawn if settings were changed so that names differ.
         """
         import matplotlib.pyplot as plt
 
         # Here, since it imports Keras, which `notebook.start` has to do first.
         from utils.metrics import intervals
 
+        if own and set(own) != set(values):
+            own = None
         figure, axes = plt.subplots(figsize=(10, 1.6 + 0.8 * len(values)))
         for row, (name, results_of_runs) in enumerate(values.items()):
             low, high = intervals.t_interval(results_of_runs)

@@ -25,7 +25,15 @@ from tests.benchmarks import _rate
 from tests.test_notebook_code import define
 
 TRAIN, TEST, LENGTH, BATCH, WORDS = 6_000, 2_000, 20, 64, 4_000
-CFG = SimpleNamespace(dim=128, dense=512, heads=4, blocks=1, dropout=0.1, places=LENGTH + 1)
+CFG = SimpleNamespace(
+    embed_dim=128,
+    dense_dim=512,
+    num_heads=4,
+    blocks=1,
+    dropout=0.1,
+    max_positions=LENGTH + 1,
+    max_new_tokens=LENGTH,
+)
 ONE_BY_ONE = 12  # sentences that are decoded one by one
 
 
@@ -48,15 +56,16 @@ class BookDecoder(transformer.TransformerDecoder):
 
 
 def build_transformer(vocabulary_size, encoder, decoder):
-    """Return notebook 05's model with these blocks, and its `writer`."""
-    cells = define("05_transformer_translation", "build_transformer", "writer")
+    """Return notebook 05's model with these blocks, and its `cached_functions`."""
+    names = ("build_transformer", "cache_functions", "cached_functions")
+    cells = define("05_transformer_translation", *names)
     blocks = SimpleNamespace(
         PositionalEmbedding=transformer.PositionalEmbedding,
         TransformerEncoder=encoder,
         TransformerDecoder=decoder,
     )
     cells["build_transformer"].__globals__.update(cfg=CFG, transformer=blocks)
-    return cells["build_transformer"](vocabulary_size, vocabulary_size), cells["writer"]
+    return cells["build_transformer"](vocabulary_size, vocabulary_size), cells["cached_functions"]
 
 
 def train(name, model, data):
@@ -118,8 +127,8 @@ def main():
         else:
             slow, _ = build_transformer(WORDS, BookEncoder, BookDecoder)
             blocks = transformer.TransformerEncoder, transformer.TransformerDecoder
-            fast, writer = build_transformer(WORDS, *blocks)
-            begin, step = writer(fast)
+            fast, cached_functions = build_transformer(WORDS, *blocks)
+            begin, step = cached_functions(fast)
         book_throughput = train(f"{name}, the book's settings", slow, padded)
         throughput = train(f"{name}, ours", fast, bucketed)
         one = one_by_one(name, slow, vectorizers, pairs.test.english, vocabulary)

@@ -104,8 +104,17 @@ def difference_in_points(first, second, resamples: int = 9_999) -> tuple[float, 
     return 100 * float(np.mean(first) - np.mean(second)), 100 * low, 100 * high
 
 
+def over_seeds(values) -> tuple[float, float, float]:
+    """Return the mean of a few independent runs and the ends of its 95% `t_interval`.
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    return (float(np.mean(values)), *t_interval(values))
+
+
 def in_points(difference: tuple[float, float, float]) -> str:
-    """Write a difference and its 95% interval, as from `difference_in_points`, as text."""
+    """Write a difference in points as text, from `difference_in_points` or `over_seeds`."""
     return "{:+.1f} points, 95% interval {:+.1f} to {:+.1f}".format(*difference)
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.metrics import intervals
+
 
 def group_references(pairs) -> dict[str, list[str]]:
     """Gather all translations of each English sentence, in the order of the pairs."""
@@ -87,11 +89,16 @@ def bleu_interval(translations, references, resamples: int = 1_000, seed: int = 
         seed: the same seed gives the same interval.
 
     Raises:
-        ValueError: as for `bleu_chrf`.
+        ValueError: as for `bleu_chrf`, or there is one sentence only.
     """
     counts = _ngram_counts(translations, references)
-    scores = _resampled_bleu([counts], resamples, seed)[0]
-    return BleuScore(_bleu(counts.sum(axis=0)), *_ends(scores), len(counts))
+
+    def bleu_of(rows):
+        return _bleu(counts, rows)
+
+    rows = np.arange(len(counts))
+    interval = intervals.bootstrap_interval(rows, bleu_of, resamples=resamples, seed=seed)
+    return BleuScore(bleu_of(rows), *interval, len(counts))
 
 
 def bleu_difference(
@@ -107,12 +114,17 @@ def bleu_difference(
         BLEU of `first` minus BLEU of `second`, and the ends of its 95% interval.
 
     Raises:
-        ValueError: as for `bleu_chrf`.
+        ValueError: as for `bleu_interval`.
     """
-    counts = [_ngram_counts(texts, references) for texts in (first, second)]
-    scores = _resampled_bleu(counts, resamples, seed)
-    difference = _bleu(counts[0].sum(axis=0)) - _bleu(counts[1].sum(axis=0))
-    return (difference, *_ends(scores[0] - scores[1]))
+    first_counts = _ngram_counts(first, references)
+    second_counts = _ngram_counts(second, references)
+
+    def difference_on(rows):
+        return _bleu(first_counts, rows) - _bleu(second_counts, rows)
+
+    rows = np.arange(len(first_counts))
+    interval = intervals.bootstrap_interval(rows, difference_on, resamples=resamples, seed=seed)
+    return (difference_on(rows), *interval)
 
 
 def _ngram_counts(translations, references) -> np.ndarray:
@@ -130,38 +142,24 @@ def _ngram_counts(translations, references) -> np.ndarray:
 
 @lru_cache(maxsize=100_000)  # the same sentences are scored whole, by length and in pairs
 def _counts_of_sentence(text: str, accepted: tuple[str, ...]) -> list[int]:
-    from sacrebleu.metrics import BLEU
-
-    metric = BLEU(lowercase=True, effective_order=True)  # else it warns about short sentences
-    score = metric.sentence_score(text, accepted)
+    score = _sentence_scorer().sentence_score(text, accepted)
     return [*score.counts, *score.totals, score.sys_len, score.ref_len]
 
 
-def _bleu(sums) -> float:
-    """Compute BLEU from summed counts (10,)."""
+@lru_cache
+def _sentence_scorer():
     from sacrebleu.metrics import BLEU
 
-    counts = [int(count) for count in sums]
+    return BLEU(lowercase=True, effective_order=True)  # else it warns about short sentences
+
+
+def _bleu(counts, rows) -> float:
+    """Compute BLEU of some sentences from the counts of all of them (sentences, 10)."""
+    from sacrebleu.metrics import BLEU
+
+    sums = counts[rows.astype(int)].sum(axis=0).tolist()  # resampled row numbers come as floats
     # Smoothed as `corpus_score` does, which matters if no 4-gram of a corpus is right.
-    smoothing = {"smooth_method": "exp"}
-    return BLEU.compute_bleu(counts[:4], counts[4:8], counts[8], counts[9], **smoothing).score
-
-
-def _resampled_bleu(counts_of_systems, resamples, seed) -> np.ndarray:
-    """Return BLEU for the same resamples of sentences of each system, (systems, resamples)."""
-    num_sentences = len(counts_of_systems[0])
-    rng = np.random.default_rng(seed)
-    scores = np.zeros((len(counts_of_systems), resamples))
-    for resample in range(resamples):
-        rows = rng.integers(0, num_sentences, num_sentences)
-        for system, counts in enumerate(counts_of_systems):
-            scores[system, resample] = _bleu(counts[rows].sum(axis=0))
-    return scores
-
-
-def _ends(scores) -> tuple[float, float]:
-    low, high = np.percentile(scores, [2.5, 97.5])
-    return float(low), float(high)
+    return BLEU.compute_bleu(sums[:4], sums[4:8], sums[8], sums[9], smooth_method="exp").score
 
 
 def bleu_by_length(

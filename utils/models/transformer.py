@@ -276,11 +276,12 @@ def _attend_to_cache(attention, inputs, keys, values, mask):
 class PositionalEmbedding(keras.layers.Layer):
     """A token embedding plus a learned positional embedding; token id 0 is padding, for the mask.
 
-    The sum is multiplied by sqrt(output_dim), as in Vaswani et al. 2017, section 3.4. Each
-    dimension of a token then has a standard deviation of about 1, large enough for attention to
-    tell tokens apart, while the weights themselves stay small. Positional embeddings start close to
-    zero, so that order is learned where it helps. Section 3.5 and row E of table 3 compare learned
-    positional embeddings with sinusoids and find nearly identical results.
+    The sum is multiplied by sqrt(output_dim), by which Vaswani et al. 2017, section 3.4, multiply
+    the token embeddings. Each dimension of a token then has a standard deviation of about 1, large
+    enough for attention to tell tokens apart, while the weights themselves stay small. Positional
+    embeddings start close to zero, so that order is learned where it helps. Section 3.5 and row E
+    of table 3 compare learned positional embeddings with sinusoids and find nearly identical
+    results.
 
     Args:
         sequence_length: length of the longest sequence, the number of positions that are learned.
