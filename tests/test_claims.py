@@ -127,6 +127,17 @@ def test_no_evidence_is_none(project, monkeypatch):
     assert results.evidence() is None
 
 
+def test_numbers_are_found_by_the_beginning_of_their_names(project):
+    for seed in (0, 1):
+        numbers = {"BLEU, GRU": 20 + seed, "BLEU, lookup": 18, "chrF, GRU": 40}
+        evidence.add(project, seed, summary(numbers=numbers), 1)
+    found = results.evidence().values_by_name("BLEU, ")
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "GRU": [20, 21],
+        "lookup": [18, 18],
+    }
+
+
 def test_this_run_is_compared_with_runs_of_its_own_kind_only(project, monkeypatch):
     evidence.add(project, 0, summary(), 1)
     assert results.evidence().is_like_this_run("real")
@@ -151,7 +162,9 @@ def test_figure_shows_each_run_the_interval_and_the_own_run(project, monkeypatch
     assert lines[1] == [1.0, 2.0, 3.0] and lines[2] == [2.0] and lines[3] == [2.5]
     assert lines[7] == [25.0]
     stored.show(values, "title", "%", "alt")
-    assert len(drawn[1].axes[0].get_lines()) == 6
+    stored.show(values, "title", "%", "alt", own={"A": 2.5, "C": 25.0})  # of other settings
+    for figure in drawn[1:]:
+        assert len(figure.axes[0].get_lines()) == 6
     plt.close("all")
 
 

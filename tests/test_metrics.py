@@ -168,9 +168,10 @@ def test_the_nearest_training_sentence_by_hand():
         "El perro duerme.",  # no known word: the most frequent translation
         "El perro duerme.",
     ]
-    scores = metrics.baseline_scores(train, ["The cat eats fish."], [["El gato come pescado."]])
-    assert scores["nearest training sentence"]["BLEU"] == pytest.approx(100)
-    assert scores["copy the source"]["BLEU"] < 20
+    references = [["El gato come pescado."]]
+    nearest = metrics.nearest_translations(train, ["The cat eats fish."])
+    assert metrics.bleu_chrf(nearest, references)["BLEU"] == pytest.approx(100)
+    assert metrics.bleu_chrf(["The cat eats fish."], references)["BLEU"] < 20
 
 
 def test_the_nearest_training_sentence_has_the_largest_cosine_of_tf_idf():
@@ -330,6 +331,14 @@ def test_paired_difference_ignores_what_both_models_share():
     assert swapped == pytest.approx((-high, -low), abs=0.01)
     with pytest.raises(ValueError, match="pairs of values"):
         metrics.paired_difference_interval(first, second[1:])
+
+
+def test_the_mean_over_seeds_has_the_interval_of_student():
+    # Mean 2 and standard error 1 / sqrt(3); t for 2 degrees of freedom is 4.303.
+    width = 4.302653 / np.sqrt(3)
+    assert intervals.over_seeds([1, 2, 3]) == pytest.approx((2, 2 - width, 2 + width), rel=1e-5)
+    with pytest.raises(ValueError, match="at least two"):
+        intervals.over_seeds([1])
 
 
 def test_a_difference_in_points_is_that_of_the_accuracies():

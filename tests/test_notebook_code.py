@@ -531,7 +531,6 @@ TINY = {
         heads=2,
         blocks=1,
         length=8,
-        places=8,
         layers=2,
     ),
     "vocabulary": ["w"] * 20,

@@ -215,6 +215,16 @@ def test_table_escapes_text_and_aligns_numbers(outputs):
     assert [data["text/html"].count(f"text-align: {side}") for side in ("left", "right")] == [3, 3]
 
 
+def test_a_table_shows_a_column_that_its_first_row_lacks(outputs):
+    plots.show_table(
+        [{"model": "baseline", "n": "9"}, {"model": "ours", "seconds": "12", "n": "8"}]
+    )
+    data, _ = outputs[0]
+    heading, _, first, second = data["text/plain"].splitlines()
+    assert heading.split() == ["model", "n", "seconds"]
+    assert (first.split(), second.split()) == (["baseline", "9"], ["ours", "8", "12"])
+
+
 def test_a_table_without_rows_says_so(outputs, capsys):
     plots.show_table([])
     assert capsys.readouterr().out == "Nothing to show: the table has no rows.\n"

@@ -142,10 +142,10 @@ class Evidence:
             own = None
         figure, axes = plt.subplots(figsize=(10, 1.6 + 0.8 * len(values)))
         for row, (name, results_of_runs) in enumerate(values.items()):
-            low, high = intervals.t_interval(results_of_runs)
+            mean, low, high = intervals.over_seeds(results_of_runs)
             axes.plot([low, high], [row, row], color=plots.SKY, linewidth=12, solid_capstyle="butt")
             axes.plot(results_of_runs, np.full(len(self.runs), row), "o", color=plots.BLUE)
-            axes.plot(np.mean(results_of_runs), row, "|", color="black", markersize=28)
+            axes.plot(mean, row, "|", color="black", markersize=28)
             if own:
                 axes.plot(own[name], row - 0.3, "D", color=plots.ORANGE, markersize=10)
         handles = [

@@ -8,7 +8,6 @@ from utils.metrics.intervals import (
     t_interval,
 )
 from utils.metrics.text import (
-    baseline_scores,
     bleu_by_length,
     bleu_chrf,
     bleu_difference,
@@ -18,7 +17,6 @@ from utils.metrics.text import (
 )
 
 __all__ = [
-    "baseline_scores",
     "bleu_by_length",
     "bleu_chrf",
     "bleu_difference",

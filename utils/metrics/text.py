@@ -238,21 +238,3 @@ def _standardized(texts: list[str]) -> list[str]:
     from utils.text import standardize_source  # it imports Keras, see above
 
     return [text.decode() for text in standardize_source(texts).numpy()]
-
-
-def baseline_scores(
-    train, english: list[str], references: list[list[str]]
-) -> dict[str, dict[str, float]]:
-    """Score two translators without a network: copy the source, use the nearest training sentence.
-
-    Args:
-        train, english: as for `nearest_translations`.
-        references: the accepted translations of each sentence.
-
-    Returns:
-        Name of the baseline to its scores, as from `bleu_chrf`.
-    """
-    return {
-        "copy the source": bleu_chrf(english, references),
-        "nearest training sentence": bleu_chrf(nearest_translations(train, english), references),
-    }
